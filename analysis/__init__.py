@@ -1,0 +1,1 @@
+"""From MLflow runs to a decision; imports neither torch nor ray."""

@@ -1,0 +1,1 @@
+"""Videos in, a verified Arrow store of face crops out."""

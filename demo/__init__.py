@@ -1,0 +1,1 @@
+"""A video in, a marked video out."""

@@ -1,0 +1,1 @@
+"""What every sweep shares: command line, journal, resources, tracking, launch."""

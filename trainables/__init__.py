@@ -1,0 +1,1 @@
+"""One trial: from a frozen config to a measured model."""
