@@ -1,0 +1,266 @@
+"""Flip, rotation and colour jitter on whole batches, each sample with parameters of its own.
+
+The distribution is that of torchvision's ``RandomHorizontalFlip``, ``RandomRotation(bilinear)`` and
+``ColorJitter``, applied in this order. Two things are fixed where torchvision draws: the colour operations
+always come as brightness, contrast, saturation, hue, and a mirrored crop and its rotation are one resampling
+with the resize to the model's resolution, not three.
+
+A sample's pixels are a function of its crop and its row of parameters alone: whatever stands beside it in the
+batch, they are the same bits. Every operation is therefore elementwise or per sample, none is fused by hand
+(``addcmul`` and ``lerp`` round differently at the end of a vector), and the mean that the contrast needs is
+summed as integers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PARAMETERS = ("mirror", "rotation_degrees", "brightness", "contrast", "saturation", "hue")
+"""Columns of ``epoch_parameters``: 0 or 1; degrees counter-clockwise; three factors; hue shift in turns."""
+
+_STREAM = 2  # high word of the Philox counter: keeps these draws apart from those of the sample order
+_GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601 luma, as torchvision rounds it
+_MEAN_STEPS = 4096.0  # a row's sum of greys is rounded to 1/4096 before it is summed exactly
+_CACHE_BYTES = 1 << 20  # float pixels worked on at once on a CPU: small enough to stay in its cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How far training crops are varied; the defaults are ours where the thesis names only the kind.
+
+    Attributes:
+        horizontal_flip: Mirror every second crop on average.
+        rotation_degrees: Largest rotation to either side, in degrees.
+        brightness: Factor drawn from [1 - brightness, 1 + brightness], not below 0.
+        contrast: Likewise, towards the mean grey of the crop.
+        saturation: Likewise, towards the grey of each pixel.
+        hue: Largest shift to either side, in turns of the colour circle (HSV).
+    """
+
+    horizontal_flip: bool = True
+    rotation_degrees: float = 10.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A strength is negative, not finite, or beyond what its operation can express.
+        """
+        limits = {"rotation_degrees": 180.0, "hue": 0.5}
+        for name in ("rotation_degrees", "brightness", "contrast", "saturation", "hue"):
+            value, limit = getattr(self, name), limits.get(name, float("inf"))
+            if not (np.isfinite(value) and 0 <= value <= limit):
+                raise ValueError(f"{name} must lie in [0, {limit:g}], but got {value}; 0 switches it off")
+
+
+def epoch_parameters(
+    settings: Augmentation, num_crops: int, *, seed: int, epoch: int
+) -> npt.NDArray[np.float32]:
+    """Draw the parameters of every crop for one epoch.
+
+    Row i depends on (seed, epoch, i) alone: not on ``num_crops``, on batches or on what was drawn before. A
+    switched-off operation does not move the draws of the others.
+
+    Args:
+        settings: How far to vary.
+        num_crops: Number of crops of the training split.
+        seed: The trial's data seed, at least 0.
+        epoch: The epoch, at least 0.
+
+    Returns:
+        (num_crops, 6) float32, columns as in ``PARAMETERS``.
+    """
+    key = np.array([seed, epoch], np.uint64)
+    counter = np.array([0, 0, 0, _STREAM], np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+    unit = generator.random((num_crops, len(PARAMETERS)), dtype=np.float32)  # in [0, 1)
+    low = np.array(
+        [
+            0.0,
+            -settings.rotation_degrees,
+            max(0.0, 1 - settings.brightness),
+            max(0.0, 1 - settings.contrast),
+            max(0.0, 1 - settings.saturation),
+            -settings.hue,
+        ],
+        np.float32,
+    )
+    high = np.array(
+        [
+            1.0,
+            settings.rotation_degrees,
+            1 + settings.brightness,
+            1 + settings.contrast,
+            1 + settings.saturation,
+            settings.hue,
+        ],
+        np.float32,
+    )
+    drawn: npt.NDArray[np.float32] = low + unit * (high - low)
+    drawn[:, 0] = (unit[:, 0] < 0.5) if settings.horizontal_flip else 0.0
+    return drawn
+
+
+def augment(crops_u8: Tensor, parameters: Tensor, settings: Augmentation, resolution_px: int) -> Tensor:
+    """Vary a batch of crops and bring it to the model's resolution, on the device that the crops are on.
+
+    Args:
+        crops_u8: (batch, crop_px, crop_px, 3) uint8 RGB.
+        parameters: (batch, 6) float32, rows of ``epoch_parameters`` for these crops; any device.
+        settings: The settings that the parameters were drawn with: an operation of strength 0 is left out.
+        resolution_px: Height and width of the result.
+
+    Returns:
+        (batch, 3, resolution_px, resolution_px) float32 RGB in [0, 1], channels last.
+
+    Raises:
+        ValueError: The crops are not square uint8 RGB, or there is not one row of parameters a crop.
+    """
+    _check(crops_u8)
+    if parameters.shape != (len(crops_u8), len(PARAMETERS)):
+        raise ValueError(
+            f"parameters must be ({len(crops_u8)}, {len(PARAMETERS)}), one row a crop, "
+            f"but got {tuple(parameters.shape)}; take the rows of epoch_parameters at the batch's positions"
+        )
+    parameters = parameters.to(crops_u8.device, torch.float32)
+    varied = torch.empty(
+        (len(crops_u8), 3, resolution_px, resolution_px),
+        device=crops_u8.device,
+        memory_format=torch.channels_last,
+    )
+    # A GPU takes the batch at once; a CPU is three times faster when a piece stays in its cache.
+    on_cpu = crops_u8.device.type == "cpu"
+    piece = max(1, _CACHE_BYTES // (12 * resolution_px**2)) if on_cpu else max(1, len(crops_u8))
+    for start in range(0, len(crops_u8), piece):
+        rows = parameters[start : start + piece]
+        pixels = _move(crops_u8[start : start + piece], rows, settings, resolution_px)
+        varied[start : start + piece] = _colour(pixels, rows, settings)
+    return varied
+
+
+def to_float(crops_u8: Tensor, resolution_px: int) -> Tensor:
+    """Bring a batch of crops to the model's resolution and do nothing else: for evaluation.
+
+    Args:
+        crops_u8: (batch, crop_px, crop_px, 3) uint8 RGB.
+        resolution_px: Height and width of the result.
+
+    Returns:
+        (batch, 3, resolution_px, resolution_px) float32 RGB in [0, 1], channels last.
+
+    Raises:
+        ValueError: The crops are not square uint8 RGB.
+    """
+    _check(crops_u8)
+    pixels = _resize(_planar(crops_u8), resolution_px)
+    return pixels.div_(255).clamp_(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _check(crops_u8: Tensor) -> None:
+    """Refuse anything but square uint8 RGB crops, channels last."""
+    shape = tuple(crops_u8.shape)
+    if crops_u8.dtype != torch.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
+        raise ValueError(
+            f"crops must be (batch, crop_px, crop_px, 3) uint8, but got {shape} {crops_u8.dtype}; "
+            "pass what gather returns"
+        )
+
+
+def _planar(crops_u8: Tensor) -> Tensor:
+    """(batch, px, px, 3) uint8 -> (batch, 3, px, px) float32 in [0, 255], a channels-last copy."""
+    return crops_u8.to(torch.float32).permute(0, 3, 1, 2)
+
+
+def _resize(pixels: Tensor, resolution_px: int) -> Tensor:
+    """Resize (batch, 3, px, px) bilinearly; with the triangle filter when that makes it smaller."""
+    crop_px = pixels.shape[-1]
+    if crop_px == resolution_px:
+        return pixels
+    size, smaller = (resolution_px, resolution_px), resolution_px < crop_px
+    return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=smaller)
+
+
+def _move(crops_u8: Tensor, parameters: Tensor, settings: Augmentation, resolution_px: int) -> Tensor:
+    """Mirror, rotate and resize: -> (batch, 3, resolution_px, resolution_px) float32 in [0, 255].
+
+    The corners that a rotation uncovers are black.
+    """
+    pixels = _planar(crops_u8)
+    mirror, degrees = parameters[:, 0], parameters[:, 1]
+    if settings.rotation_degrees == 0:
+        pixels = _resize(pixels, resolution_px)
+        return torch.where(mirror.bool().view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+    if resolution_px < pixels.shape[-1]:
+        pixels = _resize(pixels, resolution_px)  # one bilinear pass would skip pixels here
+    # Pixel centres of the result in [-1, 1], turned as complex numbers: where in the crop each comes from.
+    centres = (torch.arange(resolution_px, device=pixels.device) * 2 + 1) / resolution_px - 1
+    turn = torch.polar(torch.ones_like(degrees), torch.deg2rad(degrees))[:, None]
+    across = centres * turn  # (batch, resolution_px) complex64
+    down = centres * (turn * 1j)
+    grid = torch.view_as_real(across[:, None, :] + down[:, :, None])  # (batch, y, x, 2)
+    grid[..., 0] *= (1 - 2 * mirror).view(-1, 1, 1)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _colour(pixels: Tensor, parameters: Tensor, settings: Augmentation) -> Tensor:
+    """Jitter the colours: (batch, 3, px, px) float32 in [0, 255] -> the same in [0, 1]; writes to its input.
+
+    As in torchvision each operation ends with a clamp to [0, 1].
+    """
+    brightness, contrast, saturation, hue = parameters[:, 2:].T.reshape(4, -1, 1, 1, 1).unbind()
+    pixels = pixels.mul_(brightness / 255) if settings.brightness > 0 else pixels.div_(255)
+    pixels.clamp_(0, 1)
+    if settings.contrast > 0:
+        rows = _grey(pixels).sum(-1).mul_(_MEAN_STEPS).to(torch.int64).sum((1, 2))  # (batch,)
+        mean = rows.to(torch.float32).view(-1, 1, 1, 1) / (_MEAN_STEPS * pixels.shape[-1] ** 2)
+        pixels.mul_(contrast).add_((1 - contrast) * mean).clamp_(0, 1)
+    if settings.saturation > 0:
+        grey = _grey(pixels).mul_(1 - saturation)
+        pixels.mul_(saturation).add_(grey).clamp_(0, 1)
+    return _shift_hue(pixels, hue) if settings.hue > 0 else pixels
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    """Luma of (batch, 3, px, px) as (batch, 1, px, px)."""
+    red, green, blue = pixels[:, 0:1], pixels[:, 1:2], pixels[:, 2:3]
+    return (red * _GREY[0]).add_(green * _GREY[1]).add_(blue * _GREY[2])
+
+
+def _shift_hue(pixels: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue in HSV as torchvision's ``adjust_hue`` does, without its divisions and branches.
+
+    With M and m the largest and smallest channel and C = M - m, the hue times C, in sixths of a turn from
+    red, is H = sign(g - b) (C + g + b - r - m): on the hexagon of equal (M, m) one channel is M and one m,
+    and the cases of the usual definition fall together. After the shift, a channel at distance D = C d from
+    the new hue (d in sixths, around the circle) is M + C - D, held within [m, M].
+
+    Args:
+        pixels: (batch, 3, px, px) float32 in [0, 1].
+        turns: (batch, 1, 1, 1) in [-0.5, 0.5].
+
+    Returns:
+        (batch, 3, px, px) float32 in [0, 1].
+    """
+    red, green, blue = pixels[:, 0:1], pixels[:, 1:2], pixels[:, 2:3]
+    largest = torch.maximum(red, green)
+    torch.maximum(largest, blue, out=largest)
+    smallest = torch.minimum(red, green)
+    torch.minimum(smallest, blue, out=smallest)
+    chroma = largest - smallest
+    hue = (green + blue).sub_(red).sub_(smallest).add_(chroma).copysign_(green - blue)
+    hue.add_(chroma * (turns * 6))  # within [-6 C, 6 C]
+    third = chroma * 2
+    distance = torch.cat((hue, hue - third, hue + third), dim=1).abs_()  # to red, green, blue: up to 8 C
+    around = (distance - third * 3).abs_()
+    torch.minimum(distance, around, out=distance)
+    shifted = torch.sub(largest + chroma, distance, out=distance)
+    torch.minimum(shifted, largest, out=shifted)
+    return torch.maximum(shifted, smallest, out=shifted)
