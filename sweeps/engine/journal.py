@@ -1,0 +1,96 @@
+"""The sweep's memory: an append-only file of one JSON line an event, flushed to disk before it counts.
+
+Everything that a later launch needs to know is rebuilt from it: what is done, with which result; what failed,
+and why; how often each trial was started; which graphs were measured.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_store.errors import InputError
+
+
+@dataclass(kw_only=True)
+class State:
+    """What the events so far amount to.
+
+    Attributes:
+        attempts: Starts of each trial.
+        finished: The result of each finished trial.
+        failed: The reason of each trial that raised and was not finished since.
+        recorded: Finished trials that tracking has received in full.
+        latencies: Measured latency by graph digest.
+        closed: Whether the sweep's plots and table were made after the last of these events.
+    """
+
+    attempts: dict[str, int] = field(default_factory=dict)
+    finished: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    recorded: set[str] = field(default_factory=set)
+    latencies: dict[str, dict[str, float]] = field(default_factory=dict)
+    closed: dict[str, Any] | None = None
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Take one event in."""
+        trial, kind = event.get("trial", ""), event["event"]
+        if kind == "started":
+            self.attempts[trial] = event["attempt"]
+            self.failed.pop(trial, None)
+        elif kind == "finished":
+            self.finished[trial] = event["result"]
+        elif kind == "failed":
+            self.failed[trial] = event["reason"]
+        elif kind == "recorded":
+            self.recorded.add(trial)
+        elif kind == "latency":
+            self.latencies[event["graph"]] = event["latency"]
+        self.closed = event if kind == "closed" else None
+
+
+class Journal:
+    """An open journal and the state that it amounts to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = State()
+        self.dropped_tail = False
+
+    def append(self, event: str, **values: object) -> None:
+        """Write an event; when this returns it is on disk."""
+        entry = {"event": event, "time": round(time.time(), 3), **values}
+        with self.path.open("ab") as stream:
+            stream.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.state.apply(entry)
+
+
+def open_journal(path: Path) -> Journal:
+    """Read a journal, or start one.
+
+    A last line without its end is what a power cut leaves: it is dropped, and ``dropped_tail`` says so.
+
+    Raises:
+        InputError: A line before the last is not an event.
+    """
+    journal = Journal(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = path.read_bytes() if path.exists() else b""
+    whole, _, torn = content.rpartition(b"\n")
+    if torn:
+        with path.open("r+b") as stream:
+            stream.truncate(len(content) - len(torn))
+        journal.dropped_tail = True
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            journal.state.apply(json.loads(line))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"every line of a journal must be one event, but line {number} of {path} is not ({error}); restore "
+                "the file from a copy, or move the sweep's folder away to start over"
+            ) from error
+    return journal

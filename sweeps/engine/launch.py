@@ -1,0 +1,273 @@
+"""From a sweep's command line to Ray Tune and back: what is left to do, done, recorded and shown."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_store.errors import InputError
+from data_store.manifest import Manifest, read_manifest
+from sweeps.engine import resources, result
+from sweeps.engine.builtin import builtin_store
+from sweeps.engine.journal import Journal, open_journal
+from sweeps.engine.lock import sweep_lock
+from sweeps.engine.models import given_model
+from sweeps.engine.options import Options, parse
+from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
+from sweeps.engine.terminal import Terminal, markdown_table, text_table
+from sweeps.engine.tracking import check_server, default_uri
+from trainables.recipes import digest
+
+if TYPE_CHECKING:
+    from sweeps.engine.tracking import Tracking
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A sweep that is named, planned and locked.
+
+    Attributes:
+        sweep: The question.
+        options: What the user asked for.
+        setting: What its trials depend on.
+        planned: Its trials by identity, in order.
+        manifest: Of the store.
+        label: ``kd_alpha-demo-1a2b3c4d``: name, profile and digest.
+        folder: Where it writes.
+        uri: Of the tracking store.
+    """
+
+    sweep: Sweep
+    options: Options
+    setting: Setting
+    planned: dict[str, PlannedTrial]
+    manifest: Manifest
+    label: str
+    folder: Path
+    uri: str
+
+
+def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
+    """Run a sweep's command line, go on with what an earlier launch left, and return the exit code.
+
+    Raises:
+        InputError: Something that the user gave breaks a rule.
+    """
+    terminal = Terminal()
+    options = parse(sweep, argv)
+    _quiet_libraries()
+    uri = options.tracking_uri or default_uri(options.results)
+    check_server(uri)
+    _check_writable(options.results)
+    terminal.line(sweep.name, sweep.question)
+    store = options.store or str(builtin_store(options.results, terminal))
+    launch = _plan(sweep, options, read_manifest(store), uri)
+    _announce(launch, terminal)
+    with sweep_lock(launch.folder):
+        journal = open_journal(launch.folder / "journal.jsonl")
+        if journal.dropped_tail:
+            terminal.line("journal", "the last line was cut off in mid-write and is dropped")
+        pending = _pending(launch, journal)
+        if journal.state.closed is None or pending:
+            code = _work(launch, journal, pending, terminal)
+        else:
+            terminal.line("done", "nothing left to do: neither torch nor ray was loaded")
+            code = 1 if journal.state.failed else 0
+        _show(launch, journal, terminal)
+    return code
+
+
+def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launch:
+    """Name the sweep by the digest of everything that its trials depend on."""
+    profile = PROFILES[options.profile]
+    if options.smoke:
+        profile = _smoke(profile)
+    setting = Setting(
+        profile=profile,
+        seed=options.seed,
+        store_digest=manifest.digest,
+        device=resources.device_kind(),
+        num_threads=options.num_threads,
+        teacher=given_model(options.teacher, uri, options.results) if options.teacher else None,
+        smoke=options.smoke,
+    )
+    planned = {setting.identity(trial.config): trial for trial in sweep.trials(setting)}
+    identity = digest({"sweep": sweep.name, "trials": list(planned)})
+    label = f"{options.name or sweep.name}-{profile.name}-{identity[:8]}"
+    return Launch(
+        sweep=sweep,
+        options=options,
+        setting=setting,
+        planned=planned,
+        manifest=manifest,
+        label=label,
+        folder=options.results / "sweeps" / label,
+        uri=uri,
+    )
+
+
+def _smoke(profile: Profile) -> Profile:
+    """Cut a profile to one step of one epoch, from random weights so that nothing has to be fetched."""
+    recipe = replace(profile.recipe, epochs=1, warmup_epochs=0, max_steps_per_epoch=1)
+    return replace(
+        profile,
+        recipe=recipe,
+        weights="none",
+        note="smoke test: one step from random weights; scores mean nothing",
+    )
+
+
+def _announce(launch: Launch, terminal: Terminal) -> None:
+    manifest, profile = launch.manifest, launch.setting.profile
+    terminal.line(
+        "data",
+        f"{manifest.num_crops:,} crops of {manifest.crop_px} px, {manifest.split_kind} split, disjoint by "
+        f"{manifest.guarantee}: {manifest.store}",
+    )
+    terminal.line("profile", f"{profile.name}: {profile.note}")
+    terminal.line("sweep", f"{launch.label}, {len(launch.planned)} trials")
+
+
+def _pending(launch: Launch, journal: Journal) -> dict[str, PlannedTrial]:
+    """Return the trials that this launch has to run."""
+    state = journal.state
+    gone = set(state.finished) | (set() if launch.options.retry_failed else set(state.failed))
+    return {trial: planned for trial, planned in launch.planned.items() if trial not in gone}
+
+
+def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], terminal: Terminal) -> int:
+    """Run what is pending, then measure, record and draw; return the exit code."""
+    from sweeps.engine.tracking import Tracking
+
+    done = len(launch.planned) - len(pending)
+    terminal.line("plan", f"{done} done, {len(pending)} to run; starting Ray and MLflow ...")
+    manifest = launch.manifest
+    tracking = Tracking(
+        launch.uri,
+        experiment=launch.sweep.name,
+        sweep=launch.label,
+        results=launch.options.results,
+        tags={
+            "profile": launch.setting.profile.name,
+            "store": manifest.store,
+            "store_digest": manifest.digest,
+            "split_kind": manifest.split_kind,
+            "guarantee": manifest.guarantee,
+        },
+    )
+    if pending and not _train(launch, journal, pending, tracking, terminal):
+        terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
+        return INTERRUPTED
+    _catch_up(launch, journal, tracking)
+    _measure_latency(launch, journal, tracking, terminal)
+    _close(launch, journal, tracking)
+    return 1 if journal.state.failed else 0
+
+
+def _train(
+    launch: Launch,
+    journal: Journal,
+    pending: dict[str, PlannedTrial],
+    tracking: "Tracking",
+    terminal: Terminal,
+) -> bool:
+    """Let Ray Tune run the pending trials; return False when it was interrupted."""
+    from sweeps.engine.tune import fit
+
+    return fit(
+        pending,
+        launch.planned,
+        store=launch.manifest.store,
+        setting=launch.setting,
+        options=launch.options,
+        folder=launch.folder,
+        journal=journal,
+        tracking=tracking,
+        terminal=terminal,
+    )
+
+
+def _catch_up(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
+    """Record what was finished by a driver that died before it could tell MLflow."""
+    from sweeps.engine.plan import Places
+    from sweeps.engine.tune import record_finished
+
+    for trial in list(journal.state.finished):
+        if trial not in journal.state.recorded and trial in launch.planned:
+            places = Places(sweep=launch.folder, models={})
+            record_finished(trial, launch.planned[trial], places, journal, tracking)
+
+
+def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", terminal: Terminal) -> None:
+    """Measure each distinct graph once, now that no trial runs, and record it on every run that has it."""
+    from trainables import metric_keys as keys
+    from trainables.latency import measure
+
+    graphs = {row["graph"]["digest"]: row["graph"] for row in journal.state.finished.values()}
+    todo = {name: graph for name, graph in graphs.items() if name not in journal.state.latencies}
+    if todo:
+        terminal.event(f"measuring CPU latency of {len(todo)} graphs, beside unpruned B0, with nothing else running")
+        rows = measure(
+            [(graph["architecture"], graph["resolution_px"]) for graph in todo.values()],
+            reference=("B0", launch.setting.profile.resolution_px),
+        )
+        for name, row in zip(todo, rows, strict=True):
+            journal.append("latency", graph=name, latency=asdict(row))
+    for trial, row in journal.state.finished.items():
+        if trial in launch.planned:
+            latency = journal.state.latencies[row["graph"]["digest"]]
+            values = {
+                keys.LATENCY_MS_P50: latency["p50_ms"],
+                keys.LATENCY_MS_P90: latency["p90_ms"],
+                keys.LATENCY_RATIO: latency["ratio"],
+                keys.LATENCY_NOISE: latency["noise"],
+            }
+            tracking.costs(tracking.find(trial), values)
+
+
+def _close(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
+    """Draw the plots from MLflow, put them and the table on the parent run, and say so in the journal."""
+    from analysis.pareto import draw
+    from analysis.runs import read_runs
+
+    plots = launch.folder / "plots"
+    if journal.state.finished:
+        draw(read_runs(launch.uri, [launch.label]).trials, plots, tracking_uri=launch.uri)
+    plots.mkdir(exist_ok=True)
+    tracking.close(plots, markdown_table(result.HEADER, result.rows(launch.planned, journal.state)))
+    journal.append("closed")
+
+
+def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
+    """Print the table, where the plots are, and what to do next."""
+    terminal.line("", "")
+    terminal.stream.write(text_table(result.HEADER, result.rows(launch.planned, journal.state)) + "\n\n")
+    for trial, reason in journal.state.failed.items():
+        terminal.line("failed", f"{launch.planned[trial].name}: {reason}")
+    for file in sorted((launch.folder / "plots").glob("*.png")) + sorted((launch.folder / "plots").glob("*.html")):
+        terminal.line("plot", str(file))
+    terminal.line("browse", "make ui")
+
+
+def _check_writable(results: Path) -> None:
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe = results / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"the results folder must be writable, but {results} is not ({error.strerror}); name another with --results"
+        ) from error
+
+
+def _quiet_libraries() -> None:
+    """Keep other libraries' remarks off the user's screen; they stay in Ray's log files."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)

@@ -1,0 +1,33 @@
+"""One driver a sweep."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_store.errors import InputError
+
+
+@contextmanager
+def sweep_lock(folder: Path) -> Iterator[None]:
+    """Hold the sweep; the operating system frees it when the process ends, however it ends.
+
+    Raises:
+        InputError: Another driver holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "lock"
+    with file.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            raise InputError(
+                f"a sweep has one driver at a time, but process {stream.read().strip() or 'unknown'} holds {file}; "
+                "wait for it, or stop it"
+            ) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield

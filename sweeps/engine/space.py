@@ -1,0 +1,138 @@
+"""What a sweep file says: its name, its question and its trials; and the setting that it says them in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from trainables.recipes import DEMO_TRAINING, THESIS_TRAINING, Recipe, TrialConfig, identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Settings that the trials of a sweep share.
+
+    Attributes:
+        name: ``demo`` or ``thesis``.
+        recipe: How every model is trained.
+        weights: Where every model starts.
+        resolution_px: Input side of B0 and Lite0.
+        note: One line for the user on what the figures are good for.
+    """
+
+    name: str
+    recipe: Recipe
+    weights: str
+    resolution_px: int
+    note: str
+
+
+PROFILES = {
+    "demo": Profile(
+        name="demo",
+        recipe=DEMO_TRAINING,
+        weights="none",
+        resolution_px=64,
+        note="AdamW from scratch at 64 px; its scores rank these models, and say nothing of real deepfakes",
+    ),
+    "thesis": Profile(
+        name="thesis",
+        recipe=THESIS_TRAINING,
+        weights="imagenet",
+        resolution_px=224,
+        note="the settings of report SCSE23-0504: SGD, warm-up and cosine, 224 px, ImageNet start",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenModel:
+    """A trained model that the user names, such as a teacher.
+
+    Attributes:
+        folder: Where it lies.
+        digest: Of its content.
+        architecture: Its network.
+        resolution_px: Its input side.
+    """
+
+    folder: str
+    digest: str
+    architecture: str
+    resolution_px: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a sweep's trials depend on besides its space.
+
+    Attributes:
+        profile: Shared settings.
+        seed: Both ``data_seed`` and ``init_seed`` of every trial.
+        store_digest: Identity of the data.
+        device: ``cpu`` or ``cuda``.
+        num_threads: CPU threads of a trial.
+        teacher: A model given by ``--teacher``, or None.
+        smoke: Whether to plan two short trials only.
+    """
+
+    profile: Profile
+    seed: int
+    store_digest: str
+    device: str
+    num_threads: int
+    teacher: GivenModel | None = None
+    smoke: bool = False
+
+    def config(self, architecture: str, *, alpha: float = 0.0, teacher: str | None = None) -> TrialConfig:
+        """Return a trial's config in this setting; the teacher is left out where alpha is 0."""
+        return TrialConfig(
+            architecture=architecture,
+            resolution_px=self.profile.resolution_px,
+            weights=self.profile.weights,
+            recipe=self.profile.recipe,
+            alpha=alpha,
+            teacher=teacher if alpha > 0 else None,
+            data_seed=self.seed,
+            init_seed=self.seed,
+            num_threads=self.num_threads,
+            device=self.device,
+        )
+
+    def evaluation(self, model: GivenModel) -> TrialConfig:
+        """Return the config that trains nothing and scores a given model on this store."""
+        config = self.config(model.architecture)
+        recipe = replace(config.recipe, name="evaluation", epochs=0, warmup_epochs=0)
+        return replace(config, weights=model.digest, resolution_px=model.resolution_px, recipe=recipe)
+
+    def identity(self, config: TrialConfig) -> str:
+        """Return a trial's identity in this setting."""
+        return identity(config, self.store_digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """One cell of a sweep.
+
+    Attributes:
+        name: Shown to people, unique in the sweep: ``alpha=0.25``.
+        role: ``student``, or ``teacher`` for a model that others start from.
+        config: What is computed.
+    """
+
+    name: str
+    role: str
+    config: TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A question and the trials that answer it.
+
+    Attributes:
+        name: Name of the sweep and of its MLflow experiment.
+        question: One line.
+        trials: Plans the trials in a setting; the first ones are started first.
+    """
+
+    name: str
+    question: str
+    trials: Callable[[Setting], list[PlannedTrial]]

@@ -1,0 +1,200 @@
+"""The sweep's record in MLflow: one run a trial, found again by its tag; only the driver writes.
+
+Every write can be repeated after a crash without doubling anything: runs are looked up before they are made,
+and curve values are sent only for the epochs that the server lacks.
+"""
+
+import logging
+import subprocess
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_store.errors import InputError
+from sweeps.engine.space import PlannedTrial
+from trainables import metric_keys as keys
+from trainables.recipes import to_dict
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SERVER_TIMEOUT_S = 5
+
+
+def default_uri(results: Path) -> str:
+    """Return the address of the sqlite file below the results folder."""
+    return f"sqlite:///{results.resolve() / 'mlflow.db'}"
+
+
+def check_server(uri: str) -> None:
+    """Check that an MLflow server answers, before anything is started.
+
+    Raises:
+        InputError: It does not, or the address is of no known kind.
+    """
+    if uri.startswith(("http://", "https://")):
+        try:
+            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            raise InputError(
+                f"the tracking server must answer within {SERVER_TIMEOUT_S} s, but {uri} does not ({error}); start it, "
+                "or leave --tracking-uri out to record in a local file"
+            ) from error
+    if not uri.startswith(("sqlite:////", "postgresql", "mysql")):
+        raise InputError(
+            f"--tracking-uri must be http(s)://, sqlite:////absolute/path, postgresql:// or mysql://, but got {uri!r}; "
+            "leave it out to record in a local file"
+        )
+
+
+class Tracking:
+    """One sweep's parent run and trial runs."""
+
+    def __init__(self, uri: str, *, experiment: str, sweep: str, results: Path, tags: Mapping[str, str]) -> None:
+        """Open the store, made by this process alone before any trial, and the sweep's parent run.
+
+        Args:
+            uri: Of the tracking store.
+            experiment: Name of the experiment, made when missing.
+            sweep: The sweep's name, a tag of all its runs.
+            results: Artifacts of a local store go below it.
+            tags: Tags of every run: profile, store and split.
+        """
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        from mlflow import MlflowClient
+
+        check_server(uri)
+        local = uri.startswith("sqlite:")
+        if local:
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.client = MlflowClient(uri)
+            found = self.client.get_experiment_by_name(experiment)
+            location = (results / "mlartifacts" / experiment).as_uri() if local else None
+            self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
+        self.sweep = sweep
+        self.tags = {**tags, "sweep": sweep, "revision": _revision()}
+        self.parent = self._run({"kind": "sweep"}, sweep, {}).info.run_id
+        self.steps: dict[str, int] = {}
+
+    def start(self, trial: str, planned: PlannedTrial) -> str:
+        """Return the id of the trial's run, made or taken up again, and marked as running."""
+        tags = {"kind": "trial", "trial": trial, "role": planned.role, "mlflow.parentRunId": self.parent}
+        run = self._run(tags, planned.name, _params(planned))
+        run_id: str = run.info.run_id
+        if trial not in self.steps:
+            curve = self.client.get_metric_history(run_id, keys.EPOCH_TRAIN_LOSS)
+            self.steps[trial] = max((metric.step for metric in curve), default=0)
+        return run_id
+
+    def find(self, trial: str) -> str:
+        """Return the id of a trial's run, which exists."""
+        where = f"tags.`sweep` = '{self.sweep}' and tags.`trial` = '{trial}'"
+        run_id: str = self.client.search_runs([self.experiment_id], where, max_results=1)[0].info.run_id
+        return run_id
+
+    def curves(self, run_id: str, trial: str, history: Sequence[Mapping[str, float]]) -> None:
+        """Send the epochs that the server does not have yet; ``history`` starts at epoch 1."""
+        for epoch in range(self.steps[trial] + 1, len(history) + 1):
+            self._log(run_id, history[epoch - 1], step=epoch)
+            self.steps[trial] = epoch
+
+    def finish(self, run_id: str, result: Mapping[str, Any], attempt: Path) -> None:
+        """Record a trial's result, its model and its predictions, and mark the run as finished."""
+        have = self.client.get_run(run_id).data.metrics
+        self._log(run_id, {key: value for key, value in result["metrics"].items() if key not in have}, step=0)
+        self.client.set_tag(run_id, "graph", result["graph"]["digest"])
+        self.client.set_tag(run_id, "model", result["model"])
+        for key, reason in result["undefined"].items():
+            self.client.set_tag(run_id, f"undefined.{key}", reason)
+        self.client.log_artifacts(run_id, str(attempt / "model"), "model")
+        self.client.log_artifact(run_id, str(attempt / "predictions.arrow"))
+        self.client.set_terminated(run_id, "FINISHED")
+
+    def fail(self, run_id: str, reason: str) -> None:
+        """Mark a trial's run as failed, with the reason."""
+        self.client.set_tag(run_id, "reason", reason)
+        self.client.set_terminated(run_id, "FAILED")
+
+    def costs(self, run_id: str, values: Mapping[str, float]) -> None:
+        """Record what was measured of the trial's graph after it ended."""
+        have = self.client.get_run(run_id).data.metrics
+        self._log(run_id, {key: value for key, value in values.items() if key not in have}, step=0)
+
+    def stop(self, run_ids: Sequence[str]) -> None:
+        """Mark runs that will be taken up by a later launch as killed, so that none is left running."""
+        for run_id in [*run_ids, self.parent]:
+            if self.client.get_run(run_id).info.status == "RUNNING":
+                self.client.set_terminated(run_id, "KILLED")
+
+    def close(self, plots: Path, table: str) -> None:
+        """Put plots and table on the parent run and mark it as finished."""
+        self.client.log_artifacts(self.parent, str(plots), "plots")
+        self.client.log_text(self.parent, table, "table.md")
+        self.client.set_tag(self.parent, "mlflow.note.content", table)
+        self.client.set_terminated(self.parent, "FINISHED")
+
+    def _run(self, tags: Mapping[str, str], name: str, params: Mapping[str, str]) -> "Run":
+        """Find the run of this sweep that has these tags, or make it."""
+        from mlflow.entities import Param
+
+        wanted = {**tags, "sweep": self.sweep}
+        where = " and ".join(f"tags.`{key}` = '{wanted[key]}'" for key in ("sweep", "kind", "trial") if key in wanted)
+        found = self.client.search_runs([self.experiment_id], where, max_results=1)
+        if found:
+            run_id = found[0].info.run_id
+            self.client.update_run(run_id, "RUNNING")
+        else:
+            run_id = self.client.create_run(self.experiment_id, tags={**self.tags, **tags}, run_name=name).info.run_id
+        # Repeated on a run that was found: a crash may have fallen between its making and its parameters.
+        self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+        return self.client.get_run(run_id)
+
+    def _log(self, run_id: str, values: Mapping[str, float], *, step: int) -> None:
+        from mlflow.entities import Metric
+
+        now_ms = _now_ms()
+        self.client.log_batch(run_id, metrics=[Metric(key, value, now_ms, step) for key, value in values.items()])
+
+
+def _params(planned: PlannedTrial) -> dict[str, str]:
+    """Flatten a config to MLflow parameters: ``recipe.learning_rate`` and so on."""
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                walk(f"{prefix}{key}.", value)
+            else:
+                flat[f"{prefix}{key}"] = "none" if value is None else str(value)
+
+    walk("", to_dict(planned.config))
+    return flat
+
+
+def _revision() -> str:
+    """Return the code's git commit, with a mark when files differ from it, or ``unknown``."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _now_ms() -> int:
+    import time
+
+    return int(time.time() * 1000)

@@ -1,0 +1,204 @@
+"""One Ray Tune run over the trials that are left: workers, callbacks, and what is recorded when."""
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from data_store.errors import InputError
+from data_store.resident import put
+from sweeps.engine import resources
+from sweeps.engine.journal import Journal
+from sweeps.engine.options import Options
+from sweeps.engine.plan import Places, Plan
+from sweeps.engine.space import PlannedTrial, Setting
+from sweeps.engine.terminal import Terminal
+from sweeps.engine.tracking import Tracking
+from trainables import metric_keys as keys
+from trainables.attempts import ERROR_FILE, attempt_folder, latest_checkpoint, read_history
+from trainables.trainable import DetectorTrial
+
+
+def start_ray(address: str | None) -> None:
+    """Connect to a cluster, or start Ray on this machine; leave a running connection alone.
+
+    Raises:
+        InputError: The cluster does not answer.
+    """
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except ConnectionError as error:
+        raise InputError(
+            f"--address must be a running Ray cluster, but {address} does not answer "
+            f"({str(error).splitlines()[0]}); start it with ray start --head, or leave --address out"
+        ) from error
+
+
+def fit(
+    pending: Mapping[str, PlannedTrial],
+    planned: Mapping[str, PlannedTrial],
+    *,
+    store: str,
+    setting: Setting,
+    options: Options,
+    folder: Path,
+    journal: Journal,
+    tracking: Tracking,
+    terminal: Terminal,
+) -> bool:
+    """Run the pending trials to their ends; return False when the user interrupted.
+
+    Args:
+        pending: By identity, in the order in which they should start.
+        planned: All trials of the sweep, by identity.
+        store: Of the crops.
+        setting: Device, threads and the given teacher.
+        options: Budget and cluster.
+        folder: The sweep's.
+        journal: Told of each start and end before anybody else.
+        tracking: Told after it.
+        terminal: Shows each epoch.
+    """
+    shapes = resources.teacher_shapes(list(planned.items()), setting.teacher)
+    with ThreadPoolExecutor(1) as pool:  # predicting needs torch, in a process of its own: meanwhile Ray starts
+        prediction = pool.submit(
+            resources.predicted_bytes,
+            list(pending.values()),
+            shapes,
+            options.results / "cache" / "predicted_memory.json",
+        )
+        start_ray(options.address)
+        crops = put(store)
+        by_config = prediction.result()
+    have = resources.capacity(
+        setting.device,
+        num_cpus=int(ray.cluster_resources().get("CPU", 1)),
+        num_threads=setting.num_threads,
+        gpu_memory_gb=options.gpu_memory_gb,
+        num_trials=len(pending),
+    )
+    resources.refuse_too_large(list(pending.values()), by_config, have)
+    predicted = {trial: by_config[row.config] for trial, row in pending.items()}
+    terminal.event(
+        f"{have.workers} at a time, {have.cpus} CPU thread each; predicted memory at most "
+        f"{max(predicted.values()) / 2**30:.2f} GiB a trial, budget {options.gpu_memory_gb:g} GiB"
+    )
+    given = {setting.teacher.digest: Path(setting.teacher.folder)} if setting.teacher else {}
+    places = Places(sweep=folder, models=given)
+    recorder = Recorder(pending, predicted, journal, places, tracking, terminal)
+    plan = Plan(pending, predicted, have, journal, places, recorder.started)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}),
+        tune_config=tune.TuneConfig(search_alg=plan, num_samples=-1, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.resolve()),
+            callbacks=[recorder],
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        open_runs = [run for trial, run in recorder.runs.items() if trial not in recorder.ended]
+        tracking.stop(open_runs) if open_runs else None
+        ray.shutdown()
+    return not open_runs and not plan.waiting
+
+
+def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: Journal, tracking: Tracking) -> None:
+    """Tell tracking all of a finished trial, and the journal that it knows."""
+    run_id = tracking.start(trial, planned)
+    attempt = attempt_folder(places.trial(trial), journal.state.attempts[trial])
+    checkpoint = latest_checkpoint(places.trial(trial))
+    tracking.curves(run_id, trial, read_history(checkpoint) if checkpoint else [])
+    tracking.finish(run_id, journal.state.finished[trial], attempt)
+    journal.append("recorded", trial=trial)
+
+
+class Recorder(tune.Callback):  # type: ignore[misc]
+    """Writes down what Tune reports: to the journal first, then to tracking and the terminal."""
+
+    def __init__(
+        self,
+        planned: Mapping[str, PlannedTrial],
+        predicted: Mapping[str, int],
+        journal: Journal,
+        places: Places,
+        tracking: Tracking,
+        terminal: Terminal,
+    ) -> None:
+        """Keep who is told what."""
+        self.planned = planned
+        self.predicted = predicted
+        self.journal = journal
+        self.places = places
+        self.tracking = tracking
+        self.terminal = terminal
+        self.runs: dict[str, str] = {}
+        self.ended: set[str] = set()
+
+    def started(self, trial: str) -> None:
+        """Open the trial's run, and send the epochs that an earlier driver saved and could not send."""
+        self.runs[trial] = self.tracking.start(trial, self.planned[trial])
+        checkpoint = latest_checkpoint(self.places.trial(trial))
+        if checkpoint is not None:
+            history = read_history(checkpoint)
+            self.tracking.curves(self.runs[trial], trial, history)
+            self.terminal.event(f"{self.planned[trial].name:<12} goes on after epoch {len(history)}")
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        result: dict[str, Any],
+        **info: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        """Take in an epoch, and the end of the trial with its last one."""
+        name = trial.config["assignment"]["trial"]
+        history = result["history"]
+        self.tracking.curves(self.runs[name], name, history)
+        if history:
+            self.terminal.event(self._epoch_line(name, history))
+        if result["done"]:
+            final = result["final"]
+            final["metrics"][keys.PREDICTED_MEMORY_MB] = self.predicted[name] / 1e6
+            self.journal.append("finished", trial=name, result=final)
+            record_finished(name, self.planned[name], self.places, self.journal, self.tracking)
+            self.ended.add(name)
+            accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
+            self.terminal.event(f"{self.planned[name].name:<12} done, validation accuracy {accuracy:.3f}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401, ARG002
+        """Take in a trial that raised or whose process died: one failed cell, the sweep goes on."""
+        name = trial.config["assignment"]["trial"]
+        attempt = attempt_folder(self.places.trial(name), trial.config["assignment"]["attempt"])
+        trace = attempt / ERROR_FILE
+        last = trace.read_text().strip().splitlines()[-1] if trace.exists() else "its process died"
+        reason = f"{last} (log: {trace if trace.exists() else attempt})"
+        self.journal.append("failed", trial=name, reason=reason)
+        self.tracking.fail(self.runs[name], reason)
+        self.ended.add(name)
+        self.terminal.event(f"{self.planned[name].name:<12} failed: {reason}")
+
+    def _epoch_line(self, trial: str, history: list[dict[str, float]]) -> str:
+        planned, last = self.planned[trial], history[-1]
+        return (
+            f"{planned.name:<12} epoch {len(history):>2}/{planned.config.recipe.epochs}  "
+            f"train loss {last[keys.EPOCH_TRAIN_LOSS]:.3f}  val loss {last[keys.EPOCH_VAL_LOSS]:.3f}  "
+            f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}"
+        )

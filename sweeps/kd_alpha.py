@@ -1,0 +1,45 @@
+"""How much should a small student listen to its teacher?
+
+Varied: alpha, the weight of the teacher's soft labels in ``alpha * BCE(student, teacher) + (1 - alpha) *
+BCE(student, label)``. Teacher: EfficientNet-B0, trained first unless ``--teacher`` names one. Student:
+EfficientNet-Lite0. Every student sees the same batches and starts from the same weights, so that alpha alone
+tells them apart; alpha = 0 is plain training, to the bit.
+
+    python sweeps/kd_alpha.py                          # built-in data set
+    python sweeps/kd_alpha.py --store ~/faces          # your own store, with the thesis's settings
+    python sweeps/kd_alpha.py --smoke                  # two trials of one step each
+
+Cost and outcome: see the README, which shows a run on two CPU cores.
+"""
+
+from data_store.errors import run_command
+from sweeps.engine.launch import run
+from sweeps.engine.space import PlannedTrial, Setting, Sweep
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SMOKE_ALPHAS = (0.5,)
+
+
+def trials(setting: Setting) -> list[PlannedTrial]:
+    """Plan the teacher and one student for each alpha."""
+    if setting.teacher:
+        digest, config = setting.teacher.digest, setting.evaluation(setting.teacher)
+    else:
+        config = setting.config("B0")
+        digest = setting.identity(config)
+    teacher = PlannedTrial(name=f"teacher {config.architecture}", role="teacher", config=config)
+    students = [
+        PlannedTrial(
+            name=f"alpha={alpha:g}",
+            role="student",
+            config=setting.config("Lite0", alpha=alpha, teacher=digest),
+        )
+        for alpha in (SMOKE_ALPHAS if setting.smoke else ALPHAS)
+    ]
+    return [teacher, *students]
+
+
+SWEEP = Sweep(name="kd_alpha", question="How much should a small student listen to its teacher?", trials=trials)
+
+if __name__ == "__main__":
+    run_command(lambda: run(SWEEP))

@@ -1,0 +1,77 @@
+"""The files of a model on disk, read without torch: its recipe, and the digest of its content."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_store.errors import InputError
+
+RECIPE_FILE = "recipe.json"
+WEIGHTS_FILE = "weights.safetensors"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """What is needed beside the weights to run a model.
+
+    Attributes:
+        architecture: A name of ``trainables.architectures``.
+        resolution_px: Side of the square input.
+        mean: Input normalisation, RGB in [0, 1].
+        std: Input normalisation, RGB in [0, 1].
+        labels: Names of the labels 0 and 1; a logit above 0 means the second.
+        schema_version: Of this file.
+    """
+
+    architecture: str
+    resolution_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    labels: tuple[str, str] = ("real", "fake")
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_recipe(folder: Path) -> ModelRecipe:
+    """Read a model's recipe.
+
+    Raises:
+        InputError: The folder holds no model, or one of another schema or label order.
+    """
+    try:
+        values = json.loads((folder / RECIPE_FILE).read_text())
+        recipe = ModelRecipe(**{**values, **{key: tuple(values[key]) for key in ("mean", "std", "labels")}})
+    except FileNotFoundError as error:
+        raise InputError(
+            f"a model folder must hold {RECIPE_FILE} and {WEIGHTS_FILE}, but {error.filename} is missing; "
+            "name a folder that a sweep or analysis/pick.py wrote"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{RECIPE_FILE} must be a model's recipe of schema {SCHEMA_VERSION}, but {folder / RECIPE_FILE} is not "
+            f"({error}); export the model again"
+        ) from error
+    if recipe.labels != ("real", "fake"):
+        raise InputError(
+            f"a model's labels must be ('real', 'fake'), but {folder} has {recipe.labels}; train it on this label order"
+        )
+    return recipe
+
+
+def content_digest(folder: Path) -> str:
+    """Return the SHA-256 over recipe and weights: equal digests are equal models.
+
+    Raises:
+        InputError: One of the two files is missing.
+    """
+    digest = hashlib.sha256()
+    for name in (RECIPE_FILE, WEIGHTS_FILE):
+        try:
+            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        except OSError as error:
+            raise InputError(
+                f"a model folder must hold {RECIPE_FILE} and {WEIGHTS_FILE}, but {folder / name} cannot be read "
+                f"({error.strerror}); name a folder that a sweep wrote"
+            ) from error
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""A trial's state between epochs, on disk: safetensors and JSON, written whole or not at all."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainables.artifacts import contiguous
+from trainables.attempts import STATE_FILE
+from trainables.training import Fit
+
+KEPT = 2
+"""Checkpoints kept of an attempt: the last one may be torn by the crash that makes it needed."""
+
+_MODEL, _BEST, _OPTIMIZER = "model.safetensors", "best.safetensors", "optimizer.safetensors"
+
+
+def save(folder: Path, fit: Fit) -> Path:
+    """Write a checkpoint of ``fit`` below an attempt's folder, drop all but the last two, and return its path."""
+    final = folder / f"epoch-{fit.epoch:04d}"
+    partial = folder / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(contiguous(fit.model.state_dict()), partial / _MODEL)
+    save_file(contiguous(fit.best_weights), partial / _BEST)
+    tensors = {
+        f"{index}.{name}": value
+        for index, values in fit.optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
+    save_file(contiguous(tensors), partial / _OPTIMIZER)
+    state = {
+        "epoch": fit.epoch,
+        "best_epoch": fit.best_epoch,
+        "best_val_loss": fit.best_val_loss,
+        "history": fit.history,
+    }
+    (partial / STATE_FILE).write_text(json.dumps(state))
+    shutil.rmtree(final, ignore_errors=True)
+    partial.replace(final)
+    for old in sorted(folder.glob("epoch-*"))[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def restore(checkpoint: Path, fit: Fit) -> None:
+    """Put a checkpoint into a freshly started ``fit`` of the same config."""
+    state = json.loads((checkpoint / STATE_FILE).read_text())
+    fit.model.load_state_dict(load_file(checkpoint / _MODEL))
+    by_parameter: dict[int, dict[str, Any]] = {}
+    for key, value in load_file(checkpoint / _OPTIMIZER).items():
+        index, name = key.split(".", 1)
+        by_parameter.setdefault(int(index), {})[name] = value
+    fit.optimizer.load_state_dict({"state": by_parameter, "param_groups": fit.optimizer.state_dict()["param_groups"]})
+    fit.best_weights = load_file(checkpoint / _BEST)
+    for field in dataclasses.fields(Fit):
+        if field.name in state:
+            setattr(fit, field.name, state[field.name])

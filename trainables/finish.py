@@ -1,0 +1,103 @@
+"""The end of a trial: best weights, one pass over validation and test, the model and its predictions on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_store.resident import Crops, SplitCrops
+from trainables import metric_keys as keys
+from trainables.artifact_files import WEIGHTS_FILE, ModelRecipe, content_digest
+from trainables.artifacts import save_model
+from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE
+from trainables.footprint import graph_of, macs, num_parameters
+from trainables.metrics import Scores, score
+from trainables.recipes import TrialConfig
+from trainables.training import EVALUATION_BATCH, Fit, evaluate, evaluated_positions, restore_best
+
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        ("crop", pa.int64()),  # position in the split
+        ("video_id", pa.string()),
+        ("category", pa.dictionary(pa.int8(), pa.string())),
+        ("split", pa.dictionary(pa.int8(), pa.string())),
+        ("label", pa.int8()),
+        ("logit", pa.float32()),
+    ]
+)
+
+
+def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, folder: Path) -> dict[str, Any]:
+    """Write the trial's model and predictions below ``folder`` and return what is recorded of it.
+
+    The test split is read here and nowhere else, once, with the weights that validation chose.
+
+    Returns:
+        ``metrics``: final values by key; ``undefined``: reasons by key; ``graph``: digest, architecture and
+        resolution; ``model``: content digest of the saved model.
+    """
+    restore_best(fit)
+    metrics: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    tables = []
+    for split in ("val", "test"):
+        table, scores = _predict(fit, config, recipe, split, crops.split(split))
+        tables.append(table)
+        metrics |= scores.values
+        undefined |= scores.undefined
+    _write_predictions(folder / PREDICTIONS_FILE, tables)
+    model_folder = folder / MODEL_FOLDER
+    save_model(model_folder, fit.model, recipe)
+    metrics |= {
+        keys.PARAMETERS: num_parameters(fit.model),
+        keys.MACS: macs(fit.model, recipe.resolution_px),
+        keys.SIZE_MB: (model_folder / WEIGHTS_FILE).stat().st_size / 1e6,
+        keys.EPOCHS: fit.epoch,
+        keys.BEST_EPOCH: fit.best_epoch,
+        keys.SECONDS: sum(record[keys.EPOCH_SECONDS] for record in fit.history),
+    }
+    graph = graph_of(recipe)
+    return {
+        "metrics": metrics,
+        "undefined": undefined,
+        "graph": {
+            "digest": graph.digest,
+            "architecture": graph.architecture,
+            "resolution_px": graph.resolution_px,
+        },
+        "model": content_digest(model_folder),
+    }
+
+
+def _predict(
+    fit: Fit, config: TrialConfig, recipe: ModelRecipe, split: str, crops: SplitCrops
+) -> tuple[pa.Table, Scores]:
+    limit = config.recipe.max_steps_per_epoch
+    at = evaluated_positions(len(crops), batch_size=EVALUATION_BATCH, max_batches=limit)
+    logits = evaluate(fit.model, recipe, crops, device=config.device, max_batches=limit)
+    labels, categories, videos = (
+        crops.labels[at],
+        np.asarray(crops.categories)[at],
+        np.asarray(crops.video_ids)[at],
+    )
+    table = pa.table(
+        [
+            pa.array(at, pa.int64()),
+            pa.array(videos.tolist(), pa.string()),
+            pa.array(categories.tolist(), pa.string())
+            .dictionary_encode()
+            .cast(PREDICTIONS_SCHEMA.field("category").type),
+            pa.array([split] * len(at), pa.string()).dictionary_encode().cast(PREDICTIONS_SCHEMA.field("split").type),
+            pa.array(labels, pa.int8()),
+            pa.array(logits, pa.float32()),
+        ],
+        schema=PREDICTIONS_SCHEMA,
+    )
+    return table, score(split, logits, labels, categories, videos)
+
+
+def _write_predictions(file: Path, tables: list[pa.Table]) -> None:
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, PREDICTIONS_SCHEMA) as writer:
+        writer.write_table(table)

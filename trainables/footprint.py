@@ -1,0 +1,50 @@
+"""What a graph costs to keep and to run: parameters, multiply-accumulates, bytes; and its identity."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainables.artifact_files import ModelRecipe
+from trainables.recipes import digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A network's shape: trials with equal graphs have equal cost, whatever their weights.
+
+    Attributes:
+        architecture: A name of ``trainables.architectures``.
+        resolution_px: Side of the square input.
+    """
+
+    architecture: str
+    resolution_px: int
+
+    @property
+    def digest(self) -> str:
+        """Identity of the graph, 64 hex digits."""
+        return digest({"architecture": self.architecture, "resolution_px": self.resolution_px})
+
+
+def graph_of(recipe: ModelRecipe) -> Graph:
+    """Return the graph of a model."""
+    return Graph(architecture=recipe.architecture, resolution_px=recipe.resolution_px)
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Return the number of trainable values."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def macs(model: nn.Module, resolution_px: int) -> int:
+    """Return the multiply-accumulates of one image, convolutions and matrix products only."""
+    device = next(model.parameters()).device
+    image = torch.zeros(1, 3, resolution_px, resolution_px, device=device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    model.train(was_training)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,96 @@
+"""Peak memory of a trial's training step, predicted without a GPU and without allocating anything.
+
+A training step runs on fake tensors, which have shapes but no data; a dispatch mode adds up the storages that
+are alive after each operation. The peak of two steps is the prediction: the second has the optimizer's state.
+
+Run as ``python -m trainables.memory``: a JSON list of configs on standard input, a list of bytes on standard
+output.
+"""
+
+import json
+import sys
+import weakref
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from trainables.architectures import build, forward
+from trainables.recipes import TrialConfig, from_dict
+from trainables.training import build_optimizer
+
+ALLOCATOR_SLACK = 1.05
+"""Blocks are rounded up and cached by the allocator."""
+
+
+class _LiveStorages(TorchDispatchMode):
+    """Adds up the bytes of live tensor storages, and remembers the most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self._seen: set[int] = set()
+
+    def track(self, values: Any) -> None:  # noqa: ANN401 - any nesting of tensors
+        for value in tree_iter(values):
+            if isinstance(value, torch.Tensor):
+                storage = value.untyped_storage()
+                key = storage._cdata
+                if key not in self._seen:
+                    self._seen.add(key)
+                    size = storage.nbytes()
+                    self.live_bytes += size
+                    weakref.finalize(storage, self._release, key, size)
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+    def _release(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.live_bytes -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        result = func(*args, **(kwargs or {}))
+        self.track(result)
+        return result
+
+
+def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = None) -> int:
+    """Return the predicted peak bytes of a trial, without the CUDA context.
+
+    Args:
+        config: The trial.
+        teacher: (architecture, resolution_px) of the teacher that stays loaded beside it.
+    """
+    batch = config.recipe.batch_size
+    with FakeTensorMode(), _LiveStorages() as storages:
+        model = build(config.architecture)
+        frozen = build(teacher[0]).eval().requires_grad_(False) if teacher else None
+        optimizer = build_optimizer(config.recipe, model)
+        for _ in range(2):
+            images = torch.rand(batch, 3, config.resolution_px, config.resolution_px)
+            labels = torch.zeros(batch)
+            if frozen is not None and teacher is not None:
+                with torch.no_grad():
+                    forward(frozen, torch.rand(batch, 3, teacher[1], teacher[1]))
+            loss = binary_cross_entropy_with_logits(forward(model, images), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            del images, labels, loss
+    return int(storages.peak_bytes * ALLOCATOR_SLACK)
+
+
+def _main() -> None:
+    requests = json.load(sys.stdin)
+    answers = [
+        predicted_peak_bytes(from_dict(request["config"]), request["teacher"] and tuple(request["teacher"]))
+        for request in requests
+    ]
+    json.dump(answers, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,50 @@
+"""Names of everything that a trial records: one constant a key, shared by engine, analysis and demo.
+
+Scores are fractions in [0, 1]. ``val_`` is what search, fronts and choices may use; ``test_`` is only shown.
+Curves, one value an epoch, live under ``epoch/`` so that MLflow groups their charts.
+"""
+
+from typing import Final
+
+# Scores: take one through ``scored(split, SCORE)`` to get the recorded key.
+ACCURACY: Final = "accuracy"
+AUC: Final = "auc"
+EER: Final = "eer"
+LOG_LOSS: Final = "log_loss"
+VIDEO_ACCURACY: Final = "video_accuracy"
+VIDEO_AUC: Final = "video_auc"
+
+# Cost of a graph: equal for every trial that ends in the same graph.
+PARAMETERS: Final = "parameters"
+MACS: Final = "macs"
+SIZE_MB: Final = "size_mb"  # 10^6 bytes of weights.safetensors
+LATENCY_MS_P50: Final = "latency_ms_p50"
+LATENCY_MS_P90: Final = "latency_ms_p90"
+LATENCY_RATIO: Final = "latency_ratio"  # to unpruned B0, interleaved in the same run
+LATENCY_NOISE: Final = "latency_noise"  # interquartile range over median
+
+# What the trial itself cost.
+EPOCHS: Final = "epochs"
+BEST_EPOCH: Final = "best_epoch"
+SECONDS: Final = "seconds"
+PREDICTED_MEMORY_MB: Final = "predicted_memory_mb"
+PEAK_MEMORY_MB: Final = "peak_memory_mb"
+
+# Curves.
+EPOCH_TRAIN_LOSS: Final = "epoch/train_loss"
+EPOCH_HARD_LOSS: Final = "epoch/train_hard_loss"
+EPOCH_SOFT_LOSS: Final = "epoch/train_soft_loss"
+EPOCH_VAL_LOSS: Final = "epoch/val_loss"
+EPOCH_VAL_ACCURACY: Final = "epoch/val_accuracy"
+EPOCH_LEARNING_RATE: Final = "epoch/learning_rate"
+EPOCH_SECONDS: Final = "epoch/seconds"
+
+
+def scored(split: str, score: str) -> str:
+    """Return the recorded key of a score on a split, such as ``val_accuracy``."""
+    return f"{split}_{score}"
+
+
+def category_accuracy(split: str, category: str) -> str:
+    """Return the recorded key of one category's accuracy, such as ``test_accuracy_FaceSwap``."""
+    return f"{split}_{ACCURACY}_{category}"

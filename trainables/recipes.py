@@ -1,0 +1,243 @@
+"""What a trial is: frozen settings whose digest is the trial's identity.
+
+This module imports nothing heavy, so that a command can tell what is left to do before it loads torch or ray.
+The figures of the ``THESIS_`` recipes are those of report SCSE23-0504, sections 5.4 and 5.8.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from data_store.errors import InputError
+
+RECIPE_VERSION = 1
+"""Moves whenever the same config would train to other numbers; the golden losses move with it."""
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "warmup_cosine", "one_cycle"]
+
+
+def _require(holds: bool, rule: str, value: object, remedy: str) -> None:
+    if not holds:
+        raise InputError(f"{rule}, but got {value!r}; {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes made to training crops only; evaluation sees the crops as they are.
+
+    Attributes:
+        horizontal_flip: Mirror half of the crops.
+        rotation_degrees: Turn by an angle drawn from [-rotation_degrees, rotation_degrees].
+        brightness: Multiply by a factor drawn from [1 - brightness, 1 + brightness].
+        contrast: The same for contrast.
+        saturation: The same for saturation.
+        hue: Shift hue by a share of the colour circle drawn from [-hue, hue]; at most 0.5.
+    """
+
+    horizontal_flip: bool = True
+    rotation_degrees: float = 10.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.02
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.rotation_degrees <= 180,
+            "rotation_degrees must lie in [0, 180]",
+            self.rotation_degrees,
+            "use 10",
+        )
+        for name in ("brightness", "contrast", "saturation"):
+            _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)", getattr(self, name), "use 0.2")
+        _require(0 <= self.hue <= 0.5, "hue must lie in [0, 0.5]", self.hue, "use 0.02")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How weights are trained.
+
+    Attributes:
+        name: Shown to people; no part of what is computed.
+        optimizer: ``sgd`` (with momentum), ``adam`` or ``adamw``.
+        learning_rate: Peak learning rate.
+        momentum: Of SGD; Adam and AdamW keep their betas of 0.9 and 0.999.
+        weight_decay: The optimizer's own: added to the gradient by SGD and Adam, decoupled by AdamW.
+        epochs: Most passes over the training split; 0 only evaluates the start weights.
+        patience: Stop when the validation loss has not improved for so many epochs.
+        batch_size: Crops a step.
+        schedule: ``constant``; ``warmup_cosine`` (linear warm-up by the epoch, then cosine to zero by the
+            epoch); ``one_cycle`` (linear rise over ``warmup_epochs``, then cosine to zero, by the step).
+        warmup_epochs: Epochs until the peak is reached.
+        warmup_start_factor: Share of the peak that the first step gets.
+        augmentation: Random changes made to training crops.
+        max_steps_per_epoch: Cut each epoch after so many steps, and evaluation after so many batches; None
+            for whole epochs. For smoke runs.
+    """
+
+    name: str
+    optimizer: Optimizer
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float
+    epochs: int
+    patience: int
+    batch_size: int = 32
+    schedule: Schedule
+    warmup_epochs: int = 0
+    warmup_start_factor: float = 0.1
+    augmentation: Augmentation = Augmentation()
+    max_steps_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.optimizer in ("sgd", "adam", "adamw"),
+            "optimizer must be sgd, adam or adamw",
+            self.optimizer,
+            "use sgd",
+        )
+        _require(
+            self.schedule in ("constant", "warmup_cosine", "one_cycle"),
+            "schedule must be constant, warmup_cosine or one_cycle",
+            self.schedule,
+            "use constant",
+        )
+        _require(self.learning_rate > 0, "learning_rate must be above 0", self.learning_rate, "use 5e-4")
+        _require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay, "use 1e-5")
+        _require(0 <= self.momentum < 1, "momentum must lie in [0, 1)", self.momentum, "use 0.9")
+        _require(self.epochs >= 0, "epochs must not be negative", self.epochs, "use 30")
+        for name in ("patience", "batch_size"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name), "use 1 or more")
+        _require(
+            0 <= self.warmup_epochs <= self.epochs,
+            f"warmup_epochs must lie in [0, {self.epochs}] (epochs)",
+            self.warmup_epochs,
+            "shorten the warm-up",
+        )
+        _require(
+            0 < self.warmup_start_factor <= 1,
+            "warmup_start_factor must lie in (0, 1]",
+            self.warmup_start_factor,
+            "use 0.1",
+        )
+
+
+THESIS_TRAINING = Recipe(
+    name="thesis training",
+    optimizer="sgd",
+    learning_rate=5e-4,
+    momentum=0.9,  # our assumption: the thesis names SGD without its momentum
+    weight_decay=1e-5,
+    epochs=30,
+    patience=5,
+    schedule="warmup_cosine",
+    warmup_epochs=10,
+)
+
+THESIS_FINE_TUNING = Recipe(
+    name="thesis fine-tuning",
+    optimizer="adam",
+    learning_rate=2e-4,
+    weight_decay=1e-5,
+    epochs=20,
+    patience=3,
+    schedule="constant",
+)
+
+DEMO_TRAINING = Recipe(
+    name="demo training",  # learns from scratch in minutes at 64 px, which the thesis's SGD does not
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=1e-2,
+    epochs=12,
+    patience=5,
+    schedule="one_cycle",
+    warmup_epochs=3,
+    warmup_start_factor=0.04,
+    augmentation=Augmentation(rotation_degrees=5.0, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.01),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Everything that decides what a trial computes, apart from the store.
+
+    Attributes:
+        architecture: A name of ``trainables.architectures``, such as ``B0`` or ``Lite0``.
+        resolution_px: Side of the square input.
+        weights: Where it starts: ``none``, ``imagenet`` (the backbone only), or a model's content digest.
+        recipe: How it is trained.
+        alpha: Weight of the teacher's soft labels in the loss, in [0, 1]. At 0 it is plain training, to the
+            bit, and no teacher is read.
+        temperature: Softens teacher and student alike; 1 in the thesis.
+        teacher: Digest of the teacher: of the trial that trains it, or of the content of a model folder.
+        data_seed: Decides the order of samples and their augmentation.
+        init_seed: Decides the initial weights and dropout.
+        num_threads: CPU threads of the trial; the bits of a result depend on it.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    architecture: str
+    resolution_px: int
+    weights: str = "none"
+    recipe: Recipe
+    alpha: float = 0.0
+    temperature: float = 1.0
+    teacher: str | None = None
+    data_seed: int = 0
+    init_seed: int = 0
+    num_threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.alpha <= 1, "alpha must lie in [0, 1]", self.alpha, "use 0.25")
+        _require(self.temperature > 0, "temperature must be above 0", self.temperature, "use 1")
+        _require(self.num_threads >= 1, "num_threads must be at least 1", self.num_threads, "use 1")
+        _require(self.device in ("cpu", "cuda"), "device must be cpu or cuda", self.device, "use cpu")
+        _require(
+            (self.teacher is not None) == (self.alpha > 0),
+            "a teacher is named exactly when alpha is above 0",
+            f"alpha={self.alpha}, teacher={self.teacher}",
+            "name a teacher, or set alpha to 0",
+        )
+
+
+def to_dict(config: TrialConfig) -> dict[str, Any]:
+    """Return the config as plain JSON values; ``from_dict`` is its inverse."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> TrialConfig:
+    """Build a config from plain JSON values.
+
+    Raises:
+        InputError: A key is unknown or missing, or a value breaks its rule.
+    """
+    try:
+        recipe = dict(values["recipe"])
+        recipe["augmentation"] = Augmentation(**recipe["augmentation"])
+        return TrialConfig(**{**values, "recipe": Recipe(**recipe)})
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"a trial's config must hold exactly the settings of TrialConfig, but {error}; correct that key"
+        ) from error
+
+
+def identity(config: TrialConfig, store_digest: str) -> str:
+    """Return the trial's identity: a hex digest of config, store and recipe version.
+
+    The recipe's ``name`` is left out: it is for people and computes nothing.
+    """
+    values = to_dict(config)
+    del values["recipe"]["name"]
+    return digest({"config": values, "store": store_digest, "recipe_version": RECIPE_VERSION})
+
+
+def digest(values: object) -> str:
+    """Return the SHA-256 of the values' canonical JSON, as 64 hex digits."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

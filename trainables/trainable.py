@@ -1,0 +1,126 @@
+"""The Ray Tune Trainable: set up a trial, one epoch a step, hand over the finished model.
+
+torch and what builds on it are imported by the methods, in the worker: the driver, which imports this class to
+launch it, starts without them. Tune's own checkpoints are off; each epoch is saved here before its step returns.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from trainables.attempts import ERROR_FILE, attempt_folder, refuse_orphan
+from trainables.recipes import from_dict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data_store.resident import ResidentRefs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the driver hands a worker: one attempt at one trial.
+
+    Attributes:
+        config: The trial's config, as plain values.
+        trial: Its identity.
+        attempt: From 1; a later attempt shuts out an earlier one.
+        folder: The trial's folder; the attempt writes below it.
+        checkpoint: The folder to go on from, or None to start.
+        start: Folder of the model to start from, when the config names one.
+        teacher: Folder of the teacher's model, when alpha is above 0.
+        signals: Folder of all teachers' logits, shared by the trials that see the same crops.
+    """
+
+    config: dict[str, Any]
+    trial: str
+    attempt: int
+    folder: str
+    checkpoint: str | None = None
+    start: str | None = None
+    teacher: str | None = None
+    signals: str | None = None
+
+
+class DetectorTrial(tune.Trainable):  # type: ignore[misc]
+    """Trains one detector. Its result dicts hold ``epoch``, ``curves``, ``done`` and, when done, ``final``."""
+
+    def setup(self, config: dict[str, Any], store: "ResidentRefs | None" = None) -> None:
+        """Load the assignment in ``config["assignment"]``, and its last checkpoint; writes nothing.
+
+        Args:
+            config: As suggested by the engine.
+            store: The crops in the object store; kept when the process takes up another trial.
+        """
+        from data_store.resident import attach
+        from trainables import training
+        from trainables.artifacts import load_model, recipe_for
+        from trainables.checkpoints import restore
+
+        if store is not None:
+            self.crops = attach(store)
+        self.assignment = Assignment(**config["assignment"])
+        with _traceback_kept(self.assignment):
+            self.trial = from_dict(self.assignment.config)
+            training.fix_threads(self.trial.num_threads)
+            self.recipe = recipe_for(self.trial.architecture, self.trial.resolution_px)
+            self.fit = training.start(self.trial, Path(self.assignment.start) if self.assignment.start else None)
+            if self.assignment.checkpoint:
+                restore(Path(self.assignment.checkpoint), self.fit)
+            self.teacher = load_model(Path(self.assignment.teacher)) if self.assignment.teacher else None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up another trial in this process."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train and validate one epoch, save it, and after the last one write the model and its predictions."""
+        from trainables import checkpoints, training
+        from trainables.finish import finish
+
+        with _traceback_kept(self.assignment):
+            trial_folder = Path(self.assignment.folder)
+            folder = attempt_folder(trial_folder, self.assignment.attempt)
+            train, val = self.crops.split("train"), self.crops.split("val")
+            if not training.finished(self.fit, self.trial.recipe):
+                training.run_epoch(self.fit, self.trial, self.recipe, train, val, self._soft_labels())
+                refuse_orphan(trial_folder, self.assignment.attempt)
+                checkpoints.save(folder, self.fit)
+            done = training.finished(self.fit, self.trial.recipe)
+            report = {"epoch": self.fit.epoch, "history": self.fit.history, "done": done}
+            if done:
+                report["final"] = finish(self.fit, self.trial, self.recipe, self.crops, folder)
+            return report
+
+    def _soft_labels(self) -> "np.ndarray | None":
+        """Return the teacher's logits for the coming epoch: from disk if any trial has them, else computed."""
+        if self.teacher is None:
+            return None
+        from trainables.distillation import signal_for_epoch
+
+        assert self.assignment.signals is not None and self.trial.teacher is not None
+        return signal_for_epoch(
+            *self.teacher,
+            self.trial,
+            self.crops,
+            folder=Path(self.assignment.signals),
+            epoch=self.fit.epoch + 1,
+        )
+
+
+@contextmanager
+def _traceback_kept(assignment: Assignment) -> Iterator[None]:
+    """Leave the traceback of what goes wrong inside in the attempt's folder, where the driver finds it."""
+    try:
+        yield
+    except Exception:
+        folder = attempt_folder(Path(assignment.folder), assignment.attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ERROR_FILE).write_text(traceback.format_exc())
+        raise

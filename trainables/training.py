@@ -1,0 +1,245 @@
+"""Train a detector: one epoch, its evaluation, early stopping, and the state that a resumed trial needs.
+
+Sample order, augmentation, dropout and initial weights are pure functions of the config and the epoch, and
+the learning rate is a pure function of the step. So a checkpoint holds no generator and no scheduler.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from data_store.resident import SplitCrops, batches
+from trainables import metric_keys as keys
+from trainables.architectures import build, forward, normalise
+from trainables.artifact_files import ModelRecipe
+from trainables.artifacts import load_model
+from trainables.augmentation import augment, epoch_parameters, to_float
+from trainables.distillation import distillation_loss, epoch_positions
+from trainables.recipes import Recipe, TrialConfig
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(kw_only=True)
+class Fit:
+    """A training in progress.
+
+    Attributes:
+        model: Trained in place.
+        optimizer: Its optimizer.
+        epoch: Epochs done.
+        best_epoch: The epoch with the lowest validation loss so far; 0 before the first.
+        best_val_loss: Its hard-label validation loss.
+        best_weights: The model's state at that epoch, on the CPU.
+        history: One dict of curve values an epoch.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    best_epoch: int = 0
+    best_val_loss: float = math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fix_threads(num_threads: int) -> None:
+    """Give this process a trial's share of the CPU; the bits of its results depend on it."""
+    torch.set_num_threads(num_threads)
+
+
+def start(config: TrialConfig, weights_folder: Path | None = None) -> Fit:
+    """Build model and optimizer as they are before the first epoch.
+
+    Args:
+        config: Seeds, architecture and start weights.
+        weights_folder: The model whose content digest ``config.weights`` names, if it names one.
+    """
+    torch.manual_seed(config.init_seed)
+    model = build(config.architecture, imagenet=config.weights == "imagenet")
+    if weights_folder is not None:
+        model.load_state_dict(load_model(weights_folder)[0].state_dict())
+    model = model.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Fit(model=model, optimizer=build_optimizer(config.recipe, model))
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer over all parameters of the model."""
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
+    family = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return family(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+
+
+def learning_rate(recipe: Recipe, *, epoch: int, step: int, num_steps: int) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        recipe: Its schedule.
+        epoch: From 1.
+        step: Within the epoch, from 0.
+        num_steps: Steps of an epoch.
+    """
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    # Progress in epochs: whole ones for warmup_cosine, which moves by the epoch; fractions for one_cycle.
+    done = epoch - 1 + (step / num_steps if recipe.schedule == "one_cycle" else 0.0)
+    if done < recipe.warmup_epochs:
+        rise = done / recipe.warmup_epochs
+        return recipe.learning_rate * (recipe.warmup_start_factor + (1 - recipe.warmup_start_factor) * rise)
+    fall = (done - recipe.warmup_epochs) / max(1, recipe.epochs - recipe.warmup_epochs)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+def train_epoch(
+    fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: SplitCrops, soft_labels: np.ndarray | None
+) -> dict[str, float]:
+    """Train one epoch in place and return the mean of the loss and its parts.
+
+    Args:
+        fit: Model and optimizer; ``fit.epoch`` is not advanced.
+        config: Seeds, recipe, alpha and temperature.
+        recipe: Resolution and normalisation of the input.
+        crops: The training split.
+        soft_labels: (len(crops),) the teacher's logits by position in the split, when alpha is above 0.
+
+    Raises:
+        FloatingPointError: The loss or a gradient is not finite; the weights are as before that step.
+    """
+    epoch = fit.epoch + 1
+    device = torch.device(config.device)
+    torch.manual_seed(_dropout_seed(config.init_seed, epoch))
+    parameters = epoch_parameters(config.recipe.augmentation, len(crops), seed=config.data_seed, epoch=epoch)
+    positions = epoch_positions(config, crops, epoch)
+    num_steps = math.ceil(len(positions) / config.recipe.batch_size)
+    fit.model.train()
+    sums: dict[str, float] = {}
+    for step, (at, crops_u8) in enumerate(batches(crops, positions, config.recipe.batch_size)):
+        # crops_u8: (batch, crop_px, crop_px, 3) uint8 -> images: (batch, 3, resolution_px, resolution_px) float32
+        rows = torch.from_numpy(parameters[at]).to(device)
+        images = augment(crops_u8.to(device, non_blocking=True), rows, config.recipe.augmentation, recipe.resolution_px)
+        labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
+        soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
+        for group in fit.optimizer.param_groups:
+            group["lr"] = learning_rate(config.recipe, epoch=epoch, step=step, num_steps=num_steps)
+        fit.optimizer.zero_grad(set_to_none=True)
+        logits = forward(fit.model, normalise(images, recipe.mean, recipe.std))
+        parts = distillation_loss(
+            logits, labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
+        )
+        parts["loss"].backward()
+        _refuse_non_finite(parts["loss"], fit.model, epoch=epoch, step=step)
+        fit.optimizer.step()
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + value.item() * len(at)
+    return {name: total / len(positions) for name, total in sums.items()}
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    recipe: ModelRecipe,
+    crops: SplitCrops,
+    *,
+    device: str,
+    batch_size: int = EVALUATION_BATCH,
+    max_batches: int | None = None,
+) -> np.ndarray:
+    """Return the logits (n,) float32 of a split in its own order, without augmentation.
+
+    Args:
+        model: Set to evaluation mode.
+        recipe: Resolution and normalisation of the input.
+        crops: A split.
+        device: Where the model is.
+        batch_size: Crops at a time.
+        max_batches: Stop after so many, spread evenly over the split (smoke runs); n is then smaller than the
+            split and goes with ``evaluated_positions``.
+    """
+    model.eval()
+    positions = evaluated_positions(len(crops), batch_size=batch_size, max_batches=max_batches)
+    logits = np.empty(len(positions), dtype=np.float32)
+    done = 0
+    for _, crops_u8 in batches(crops, positions, batch_size):
+        images = to_float(crops_u8.to(device, non_blocking=True), recipe.resolution_px)
+        values = forward(model, normalise(images, recipe.mean, recipe.std))
+        logits[done : done + len(values)] = values.float().cpu().numpy()
+        done += len(values)
+    return logits
+
+
+def evaluated_positions(num_crops: int, *, batch_size: int, max_batches: int | None) -> np.ndarray:
+    """Return the positions that ``evaluate`` visits: all of them, or a capped number spread evenly."""
+    if max_batches is None or num_crops <= max_batches * batch_size:
+        return np.arange(num_crops)
+    return np.linspace(0, num_crops - 1, max_batches * batch_size).astype(np.int64)
+
+
+def run_epoch(
+    fit: Fit,
+    config: TrialConfig,
+    recipe: ModelRecipe,
+    train: SplitCrops,
+    val: SplitCrops,
+    soft_labels: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Train and validate one epoch, keep the best weights, and return the epoch's curve values."""
+    began = time.perf_counter()
+    parts = train_epoch(fit, config, recipe, train, soft_labels)
+    fit.epoch += 1
+    limit = config.recipe.max_steps_per_epoch
+    logits = torch.from_numpy(evaluate(fit.model, recipe, val, device=config.device, max_batches=limit))
+    at = evaluated_positions(len(val), batch_size=EVALUATION_BATCH, max_batches=limit)
+    labels = torch.from_numpy(val.labels[at]).float()
+    val_loss = binary_cross_entropy_with_logits(logits, labels).item()
+    if val_loss < fit.best_val_loss:
+        fit.best_epoch, fit.best_val_loss = fit.epoch, val_loss
+        fit.best_weights = {key: value.detach().cpu().clone() for key, value in fit.model.state_dict().items()}
+    record = {
+        keys.EPOCH_TRAIN_LOSS: parts["loss"],
+        keys.EPOCH_HARD_LOSS: parts["hard_loss"],
+        keys.EPOCH_VAL_LOSS: val_loss,
+        keys.EPOCH_VAL_ACCURACY: ((logits > 0) == (labels > 0.5)).float().mean().item(),
+        keys.EPOCH_LEARNING_RATE: fit.optimizer.param_groups[0]["lr"],
+        keys.EPOCH_SECONDS: time.perf_counter() - began,
+    }
+    if "soft_loss" in parts:
+        record[keys.EPOCH_SOFT_LOSS] = parts["soft_loss"]
+    fit.history.append(record)
+    return record
+
+
+def finished(fit: Fit, recipe: Recipe) -> bool:
+    """Tell whether all epochs are done or the validation loss has stopped improving."""
+    return fit.epoch >= recipe.epochs or (fit.epoch > 0 and fit.epoch - fit.best_epoch >= recipe.patience)
+
+
+def restore_best(fit: Fit) -> None:
+    """Put the weights of the lowest validation loss back into the model."""
+    if fit.best_weights:  # none when the recipe only evaluates its start weights
+        fit.model.load_state_dict(fit.best_weights)
+
+
+def _dropout_seed(init_seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([init_seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _refuse_non_finite(loss: Tensor, model: nn.Module, *, epoch: int, step: int) -> None:
+    """Raise before an update that would make the weights useless."""
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss became {loss.item()} in epoch {epoch}, step {step}; lower the learning rate"
+        )
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if not torch.isfinite(norm):
+        raise FloatingPointError(
+            f"the gradient norm became {norm.item()} in epoch {epoch}, step {step}; lower the learning rate"
+        )
