@@ -250,7 +250,6 @@ def test_wrong_shapes_are_refused() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_gives_the_same_pixels_as_a_cpu() -> None:
     crops = crops_of(6, 64)
     rows = torch.from_numpy(epoch_parameters(STRONG, 6, seed=0, epoch=0))

@@ -1,0 +1,434 @@
+"""Residency: gathered crops are those written, in the order asked for, and nobody can write to what is shared."""
+
+import gc
+import hashlib
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from data_store.errors import InputError
+from data_store.manifest import manifest_bytes
+from data_store.resident import Crops, ResidentRefs, SplitCrops, attach, batches, epoch_order, open_mmap, put
+from data_store.shards import CropRow, encode_shard
+
+CROP_PX = 8
+CATEGORIES = ("Deepfakes", "NeuralTextures", "youtube")
+SIZES = {"train": 23, "val": 5, "test": 4}
+
+
+def faces_of(split: str) -> npt.NDArray[np.uint8]:
+    """(n, 8, 8, 3) uint8, each crop different."""
+    generator = np.random.default_rng(list(SIZES).index(split))
+    return generator.integers(0, 256, (SIZES[split], CROP_PX, CROP_PX, 3), dtype=np.uint8)
+
+
+def rows_of(split: str) -> list[CropRow]:
+    rows = []
+    for index in range(SIZES[split]):
+        category = CATEGORIES[index % 3]
+        rows.append(
+            CropRow(
+                label=int(category != "youtube"),
+                category=category,
+                video_id=f"{index:03d}" if category == "youtube" else f"{index:03d}_{index + 1:03d}",
+                target_id=f"{index:03d}",
+                source_id=f"{index + 1:03d}",
+                frame_index=index * 30,
+                box=(1, 2, 3, 4),
+            )
+        )
+    return rows
+
+
+def write_store(folder: Path, rows_a_shard: int) -> str:
+    """Write the same crops in shards of at most so many rows."""
+    folder.mkdir(parents=True)
+    shards = []
+    for split, size in SIZES.items():
+        faces, rows = faces_of(split), rows_of(split)
+        for number, start in enumerate(range(0, size, rows_a_shard)):
+            part = slice(start, start + rows_a_shard)
+            data = encode_shard(faces[part], rows[part], split=split, categories=CATEGORIES).to_pybytes()
+            name = f"{split}-{number:05d}.arrow"
+            (folder / name).write_bytes(data)
+            shards.append(
+                {
+                    "name": name,
+                    "split": split,
+                    "num_rows": len(rows[part]),
+                    "num_bytes": len(data),
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                }
+            )
+    values = {
+        "crop_px": CROP_PX,
+        "settings": {},
+        "layout": "ffpp",
+        "split_kind": "official",
+        "guarantee": "identity",
+        "categories": CATEGORIES,
+        "counts": {},
+        "num_crops": sum(SIZES.values()),
+        "summary": {},
+        "libraries": [],
+        "videos_sha256": "",
+        "shards": shards,
+    }
+    (folder / "store.json").write_bytes(manifest_bytes(values))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_store(tmp_path_factory.mktemp("stores") / "several", rows_a_shard=7)
+
+
+@pytest.fixture(scope="module")
+def crops(store: str) -> Crops:
+    return open_mmap(store)
+
+
+@pytest.fixture
+def train(crops: Crops) -> SplitCrops:
+    return crops.split("train")
+
+
+def test_gathered_crops_are_those_that_were_written(crops: Crops) -> None:
+    for split, size in SIZES.items():
+        ours = crops.split(split)
+        assert len(ours) == size
+        order = np.random.default_rng(5).permutation(size)
+        np.testing.assert_array_equal(ours.gather(order).numpy(), faces_of(split)[order])
+    assert crops.split("train").crop_px == CROP_PX
+    assert crops.manifest.num_crops == sum(SIZES.values())
+
+
+def test_columns_are_those_that_were_written(train: SplitCrops) -> None:
+    rows = rows_of("train")
+    assert train.labels.dtype == np.int64
+    assert train.labels.tolist() == [row.label for row in rows]
+    assert train.categories.tolist() == [row.category for row in rows]
+    assert train.video_ids.tolist() == [row.video_id for row in rows]
+    assert train.frame_indices.tolist() == [row.frame_index for row in rows]
+
+
+@pytest.mark.parametrize("indices", [[0, 1, 2], [22, 0, 13, 13, 7], [6, 7], [], list(range(23))])
+def test_gather_takes_positions_in_any_order_within_and_across_shards(train: SplitCrops, indices: list[int]) -> None:
+    wanted = faces_of("train")[indices]
+    np.testing.assert_array_equal(train.gather(np.array(indices, np.int64)).numpy(), wanted)
+    np.testing.assert_array_equal(train.gather(torch.tensor(indices, dtype=torch.int64)).numpy(), wanted)
+    out = torch.full((len(indices), CROP_PX, CROP_PX, 3), 7, dtype=torch.uint8)
+    assert train.gather(indices, out=out) is out
+    np.testing.assert_array_equal(out.numpy(), wanted)
+
+
+@pytest.mark.parametrize(("indices", "shown"), [([0, 23], "0 to 23"), ([-1, 5], "-1 to 5")])
+def test_a_position_outside_the_split_is_refused(train: SplitCrops, indices: list[int], shown: str) -> None:
+    with pytest.raises(IndexError, match=rf"\[0, 23\), but reach from {shown}"):
+        train.gather(indices)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        torch.empty(2, CROP_PX, CROP_PX, 3),
+        torch.empty(3, CROP_PX, CROP_PX, 3, dtype=torch.uint8),
+        torch.empty(4, CROP_PX, CROP_PX, 3, dtype=torch.uint8)[::2],
+    ],
+    ids=["float", "too long", "strided"],
+)
+def test_a_buffer_of_another_kind_is_refused(train: SplitCrops, out: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"out must be \(2, 8, 8, 3\) torch.uint8"):
+        train.gather([0, 1], out=out)
+
+
+def test_what_gather_returns_is_the_callers_own(store: str) -> None:
+    crops = open_mmap(store)
+    train = crops.split("train")
+    for indices in ([3], [0, 20]):  # within a shard and across two
+        train.gather(indices).fill_(0)
+    for _, batch in batches(train, epoch_order(23, seed=0, epoch=0), 5):
+        batch.zero_()
+    crops.verify()
+    np.testing.assert_array_equal(train.gather(np.arange(23)).numpy(), faces_of("train"))
+
+
+def test_no_array_of_a_split_can_be_written_to(train: SplitCrops) -> None:
+    arrays = [train.labels, train.categories, train.video_ids, train.frame_indices]
+    arrays += train._faces  # not even the private views
+    assert len(arrays) == 4 + 4
+    for array in arrays:
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = array[1]
+
+
+def test_an_unknown_split_is_refused(crops: Crops) -> None:
+    with pytest.raises(ValueError, match="train, val, test, but got 'training'"):
+        crops.split("training")
+
+
+def test_epoch_order_is_a_permutation_by_seed_and_epoch_alone() -> None:
+    order = epoch_order(1000, seed=3, epoch=1)
+    assert order.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(order), np.arange(1000))
+    np.random.default_rng(0).random(7)  # draws elsewhere do not matter
+    np.testing.assert_array_equal(order, epoch_order(1000, seed=3, epoch=1))
+    others = [
+        epoch_order(1000, seed=3, epoch=2),
+        epoch_order(1000, seed=4, epoch=1),
+        epoch_order(1000, seed=1, epoch=3),
+    ]
+    for other in others:
+        assert np.mean(other == order) < 0.05
+    assert epoch_order(8, seed=0, epoch=0).tolist() == GOLDEN_ORDER
+    assert epoch_order(0, seed=0, epoch=0).shape == (0,)
+
+
+GOLDEN_ORDER = [3, 2, 1, 7, 4, 0, 5, 6]
+"""A resumed or reproduced trial must see the same order under the next version of this project, too."""
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3, 50])
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 64])
+def test_batches_drop_nothing_and_keep_the_order(train: SplitCrops, batch_size: int, prefetch: int) -> None:
+    order = epoch_order(23, seed=1, epoch=1)
+    faces = faces_of("train")
+    seen = []
+    for positions, batch in batches(train, order, batch_size, prefetch):
+        assert len(positions) == len(batch) <= batch_size
+        np.testing.assert_array_equal(batch.numpy(), faces[positions])
+        seen += positions.tolist()
+    assert seen == order.tolist()
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_an_empty_order_gives_no_batch(train: SplitCrops, prefetch: int) -> None:
+    assert list(batches(train, np.empty(0, np.int64), 4, prefetch)) == []
+
+
+def test_the_next_batch_is_gathered_while_the_last_is_in_use(
+    train: SplitCrops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+    gathered = threading.Semaphore(0)
+    gather = SplitCrops.gather
+
+    def recorded(self: SplitCrops, indices: npt.NDArray[np.int64], out: torch.Tensor) -> torch.Tensor:
+        asked.append(indices.tolist())
+        result = gather(self, indices, out)
+        gathered.release()
+        return result
+
+    monkeypatch.setattr(SplitCrops, "gather", recorded)
+    iterator = batches(train, np.arange(12), 4)
+    _, first = next(iterator)
+    for _ in range(2):
+        assert gathered.acquire(timeout=20)  # the second batch comes without being asked for
+    assert asked == [[0, 1, 2, 3], [4, 5, 6, 7]]  # and only one ahead
+    np.testing.assert_array_equal(first.numpy(), faces_of("train")[:4])  # not in the buffer in use
+    assert len(list(iterator)) == 2
+
+
+def test_a_stopped_iteration_leaves_no_thread_behind(train: SplitCrops) -> None:
+    for _ in batches(train, np.arange(20), 2):
+        break
+    gc.collect()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gather")]
+
+
+def test_a_failure_in_the_background_reaches_the_caller(train: SplitCrops) -> None:
+    with pytest.raises(IndexError, match=r"\[0, 23\)"):
+        list(batches(train, np.array([0, 1, 2, 99]), 2))
+
+
+@pytest.mark.parametrize(("batch_size", "prefetch"), [(0, 1), (4, -1)])
+def test_batches_of_no_size_are_refused(train: SplitCrops, batch_size: int, prefetch: int) -> None:
+    with pytest.raises(ValueError, match=rf"but got {batch_size} and {prefetch}"):
+        batches(train, np.arange(4), batch_size, prefetch)
+
+
+def test_batches_are_the_same_however_the_store_is_sharded(store: str, tmp_path: Path) -> None:
+    whole = open_mmap(write_store(tmp_path / "one", rows_a_shard=100)).split("train")
+    several = open_mmap(store).split("train")
+    assert len(whole._faces) == 1 < len(several._faces)
+    order = epoch_order(23, seed=9, epoch=4)
+    for (_, a), (_, b) in zip(batches(whole, order, 4), batches(several, order, 4), strict=True):
+        assert torch.equal(a, b)
+
+
+def damage(store: str, tmp_path: Path, name: str, change: Callable[[bytes], bytes]) -> str:
+    """Copy the store and change one file of it; a change to nothing deletes the file."""
+    copy = Path(shutil.copytree(store, tmp_path / "damaged"))
+    data = change((copy / name).read_bytes())
+    (copy / name).write_bytes(data) if data else (copy / name).unlink()
+    return str(copy)
+
+
+def test_verify_and_put_name_a_shard_in_which_one_bit_differs(store: str, tmp_path: Path) -> None:
+    name = "train-00001.arrow"
+    face = faces_of("train")[9].tobytes()  # in the second shard of 7 rows
+
+    def flip(data: bytes) -> bytes:
+        at = data.index(face) + 5
+        return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+
+    damaged = damage(store, tmp_path, name, flip)
+    with pytest.raises(RuntimeError, match=f"{name} has SHA-256"):
+        open_mmap(damaged).verify()
+    with pytest.raises(InputError, match=f"{name} of {damaged} has SHA-256"):
+        put(damaged, residency="mmap")
+    open_mmap(store).verify()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"), [(lambda data: data[:0], "is missing"), (lambda data: data[:-9], "bytes in place of")]
+)
+def test_a_missing_or_cut_shard_is_named(
+    store: str, tmp_path: Path, change: Callable[[bytes], bytes], fault: str
+) -> None:
+    damaged = damage(store, tmp_path, "val-00000.arrow", change)
+    with pytest.raises(InputError, match=f"val-00000.arrow of .* {fault}"):
+        open_mmap(damaged)
+
+
+def test_an_unknown_residency_is_refused(store: str) -> None:
+    with pytest.raises(ValueError, match="object-store, mmap, but got 'disk'"):
+        put(store, residency="disk")
+
+
+def test_mmap_references_carry_no_object_and_open_the_files(store: str) -> None:
+    refs = pickle.loads(pickle.dumps(put(store, residency="mmap")))
+    assert refs.shards == ()
+    np.testing.assert_array_equal(attach(refs).split("val").gather([4, 0]).numpy(), faces_of("val")[[4, 0]])
+
+
+def test_neither_torch_nor_ray_is_imported_before_it_is_needed(store: str) -> None:
+    code = (
+        "import sys; from data_store.resident import open_mmap, epoch_order;"
+        f"assert len(open_mmap({store!r}).split('train').labels) == 23;"
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A Ray of two CPUs on this machine."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    yield
+    ray.shutdown()
+
+
+def hostile_trial(refs: ResidentRefs) -> list[str]:
+    """Try to change the shared crops by every ordinary way; returns the ways that were refused."""
+    train = attach(refs).split("train")
+    train.gather([1, 2, 3]).zero_()
+    for _, batch in batches(train, np.arange(len(train)), 4):
+        batch.mul_(0).sub_(1)
+    train.gather(np.arange(23), out=torch.empty(23, CROP_PX, CROP_PX, 3, dtype=torch.uint8)).fill_(9)
+    refused = []
+    for name in dir(train):
+        value = getattr(train, name)
+        for array in value if isinstance(value, list) else [value]:
+            if isinstance(array, np.ndarray) and array is not train._starts:
+                try:
+                    array[...] = array[0]
+                except ValueError:
+                    refused.append(name)
+    return refused
+
+
+@pytest.mark.ray
+def test_a_trial_sees_the_drivers_crops_and_cannot_change_them(store: str, ray_cluster: None) -> None:
+    import ray
+
+    refs = put(store)
+    assert len(refs.shards) == len(refs.manifest.shards) == 6
+    remote = ray.remote(hostile_trial)
+    refused = ray.get([remote.remote(refs) for _ in range(2)])
+    for ways in refused:
+        assert sorted(set(ways)) == ["_faces", "categories", "frame_indices", "labels", "video_ids"]
+    shared = attach(refs)
+    shared.verify()
+    np.testing.assert_array_equal(shared.split("train").gather(np.arange(23)).numpy(), faces_of("train"))
+
+
+@pytest.mark.ray
+def test_verify_finds_what_a_writable_tensor_on_shared_memory_did(store: str, ray_cluster: None) -> None:
+    """The guard guards: the one way left, a tensor made on a private view, is found at the trial's end."""
+    refs = put(store)
+
+    def vandal(refs: ResidentRefs) -> str:
+        crops = attach(refs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch: the array is not writable
+            torch.from_numpy(crops.split("train")._faces[2])[3, 0, 0, 0] ^= 1
+        try:
+            crops.verify()
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+    import ray
+
+    assert "train-00002.arrow has SHA-256" in ray.get(ray.remote(vandal).remote(refs))
+    with pytest.raises(RuntimeError, match=r"train-00002\.arrow"):
+        attach(refs).verify()
+
+
+@pytest.mark.ray
+def test_attaching_copies_nothing(store: str, ray_cluster: None, tmp_path: Path) -> None:
+    import ray
+
+    refs = put(store)
+
+    def addresses(refs: ResidentRefs) -> list[bool]:
+        """Whether each split's pixels lie in the memory that Ray maps for all processes."""
+        crops = attach(refs)
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        spans = [
+            [int(end, 16) for end in line.split()[0].split("-")] for line in maps if " rw-s" in line or "r--s" in line
+        ]
+        places = [view.ctypes.data for name in SIZES for view in crops.split(name)._faces]
+        return [any(low <= place < high for low, high in spans) for place in places]
+
+    assert ray.get(ray.remote(addresses).remote(refs)) == [True] * 6
+
+
+def epoch_seen(refs: ResidentRefs) -> str:
+    """Digest of everything that two epochs of a trial see, in order."""
+    train = attach(refs).split("train")
+    digest = hashlib.sha256()
+    for epoch in (1, 2):
+        for positions, batch in batches(train, epoch_order(len(train), seed=4, epoch=epoch), 5):
+            digest.update(positions.tobytes() + batch.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.ray
+def test_every_trial_sees_the_same_crops_in_the_same_order(store: str, ray_cluster: None, tmp_path: Path) -> None:
+    import ray
+
+    remote = ray.remote(epoch_seen)
+    one_shard = put(write_store(tmp_path / "one", rows_a_shard=100))
+    mapped = put(store, residency="mmap")
+    seen = ray.get([remote.remote(refs) for refs in [put(store)] * 3 + [one_shard, mapped]])
+    assert seen == [epoch_seen(mapped)] * 5
