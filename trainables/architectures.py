@@ -117,9 +117,19 @@ def build(name: str, *, imagenet: bool = False) -> nn.Module:
             drop_rate=row.dropout,
             drop_path_rate=row.stochastic_depth,
         )
+    # Both libraries start a head of one output with weights in [-1, 1], hence logits of ten and more; the thesis
+    # puts a plain linear layer there, whose start is +-1/sqrt(inputs).
+    head(model).reset_parameters()
     if imagenet:
         _load_imagenet(row, model)
     return model
+
+
+def head(model: nn.Module) -> nn.Linear:
+    """Return the layer that makes the logit."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    assert layers[-1].out_features == 1
+    return layers[-1]
 
 
 def normalise(images: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
@@ -159,10 +169,9 @@ def _load_imagenet(row: Architecture, model: nn.Module) -> None:
             f"ImageNet weights of {row.name} must be cached or downloadable, but {file_name} could not be fetched "
             f"({error}); put that file at {cached}, or use --weights none"
         ) from error
-    head = ("classifier.1.", "classifier.", "head.")
-    backbone = {key: value for key, value in state.items() if not key.startswith(head)}
+    backbone = {key: value for key, value in state.items() if not key.startswith("classifier.")}
     missing, unexpected = model.load_state_dict(backbone, strict=False)
-    left = [key for key in missing if not key.startswith(head)]
+    left = [key for key in missing if not key.startswith("classifier.")]
     if left or unexpected:
         raise InputError(
             f"weights must fit {row.name}, but {cached} lacks {left[:3]} and has {list(unexpected)[:3]} too many; "

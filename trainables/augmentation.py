@@ -11,13 +11,13 @@ batch, they are the same bits. Every operation is therefore elementwise or per s
 summed as integers.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from trainables.recipes import Augmentation
 
 PARAMETERS = ("mirror", "rotation_degrees", "brightness", "contrast", "saturation", "hue")
 """Columns of ``epoch_parameters``: 0 or 1; degrees counter-clockwise; three factors; hue shift in turns."""
@@ -28,42 +28,7 @@ _MEAN_STEPS = 4096.0  # a row's sum of greys is rounded to 1/4096 before it is s
 _CACHE_BYTES = 1 << 20  # float pixels worked on at once on a CPU: small enough to stay in its cache
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """How far training crops are varied; the defaults are ours where the thesis names only the kind.
-
-    Attributes:
-        horizontal_flip: Mirror every second crop on average.
-        rotation_degrees: Largest rotation to either side, in degrees.
-        brightness: Factor drawn from [1 - brightness, 1 + brightness], not below 0.
-        contrast: Likewise, towards the mean grey of the crop.
-        saturation: Likewise, towards the grey of each pixel.
-        hue: Largest shift to either side, in turns of the colour circle (HSV).
-    """
-
-    horizontal_flip: bool = True
-    rotation_degrees: float = 10.0
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: A strength is negative, not finite, or beyond what its operation can express.
-        """
-        limits = {"rotation_degrees": 180.0, "hue": 0.5}
-        for name in ("rotation_degrees", "brightness", "contrast", "saturation", "hue"):
-            value, limit = getattr(self, name), limits.get(name, float("inf"))
-            if not (np.isfinite(value) and 0 <= value <= limit):
-                raise ValueError(f"{name} must lie in [0, {limit:g}], but got {value}; 0 switches it off")
-
-
-def epoch_parameters(
-    settings: Augmentation, num_crops: int, *, seed: int, epoch: int
-) -> npt.NDArray[np.float32]:
+def epoch_parameters(settings: Augmentation, num_crops: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
     """Draw the parameters of every crop for one epoch.
 
     Row i depends on (seed, epoch, i) alone: not on ``num_crops``, on batches or on what was drawn before. A

@@ -41,6 +41,13 @@ def test_dropout_stands_before_the_logit(name: str) -> None:
     assert torch.equal(forward(model, images), forward(model, images))
 
 
+@pytest.mark.parametrize("name", ["B0", "V2-S", "Lite0"])
+def test_an_untrained_head_starts_near_even_odds(name: str) -> None:
+    torch.manual_seed(0)
+    logits = forward(build(name).train(), torch.rand(8, 3, 64, 64))
+    assert logits.abs().max().item() < 3  # with the libraries' own start of the head it is ten and more
+
+
 def test_the_seed_decides_the_initial_weights() -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)

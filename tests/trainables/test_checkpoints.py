@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_store.resident import Crops
+from trainables import checkpoints, training
+from trainables.artifacts import recipe_for
+from trainables.attempts import (
+    OrphanError,
+    attempt_folder,
+    claim,
+    latest_checkpoint,
+    read_history,
+    refuse_orphan,
+)
+from trainables.recipes import DEMO_TRAINING, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
+from trainables.training import Fit, run_epoch, start
+
+MODEL = recipe_for("Lite0", 64)
+
+
+def bits(fit: Fit) -> list[torch.Tensor]:
+    state = fit.optimizer.state_dict()["state"]
+    moments = [value for values in state.values() for value in values.values() if isinstance(value, torch.Tensor)]
+    return [*fit.model.state_dict().values(), *fit.best_weights.values(), *moments]
+
+
+@pytest.mark.parametrize("recipe", [DEMO_TRAINING, THESIS_TRAINING, THESIS_FINE_TUNING], ids=lambda r: r.name)
+def test_a_resumed_trial_ends_with_the_same_bits(recipe: Recipe, crops: Crops, tmp_path: Path) -> None:
+    training.fix_threads(1)
+    config = TrialConfig(architecture="Lite0", resolution_px=64, recipe=replace(recipe, batch_size=16))
+    train, val = crops.split("train"), crops.split("val")
+    unbroken = start(config)
+    for _ in range(3):
+        run_epoch(unbroken, config, MODEL, train, val)
+        checkpoints.save(tmp_path / "attempt-0001", unbroken) if unbroken.epoch == 1 else None
+    resumed = start(config)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    checkpoints.restore(found, resumed)
+    assert resumed.epoch == 1
+    for _ in range(2):
+        run_epoch(resumed, config, MODEL, train, val)
+    for one, other in zip(bits(unbroken), bits(resumed), strict=True):
+        assert torch.equal(one, other)
+    timeless = [{k: v for k, v in record.items() if k != "epoch/seconds"} for record in unbroken.history]
+    assert [{k: v for k, v in record.items() if k != "epoch/seconds"} for record in resumed.history] == timeless
+
+
+def test_the_last_two_are_kept_and_the_newest_of_all_attempts_is_found(crops: Crops, tmp_path: Path) -> None:
+    config = TrialConfig(architecture="Lite0", resolution_px=64, recipe=DEMO_TRAINING)
+    fit = start(config)
+    run_epoch(fit, config, MODEL, crops.split("val"), crops.split("test"))
+    assert latest_checkpoint(tmp_path) is None
+    for epoch in (1, 2, 3):
+        fit.epoch = epoch
+        checkpoints.save(attempt_folder(tmp_path, 1), fit)
+    assert sorted(path.name for path in attempt_folder(tmp_path, 1).iterdir()) == ["epoch-0002", "epoch-0003"]
+    fit.epoch = 4
+    newest = checkpoints.save(attempt_folder(tmp_path, 2), fit)
+    assert latest_checkpoint(tmp_path) == newest
+    assert read_history(newest) == fit.history
+    (attempt_folder(tmp_path, 2) / ".epoch-0005.partial").mkdir()  # what a crash in mid-write leaves
+    (attempt_folder(tmp_path, 2) / "epoch-0006").mkdir()
+    assert latest_checkpoint(tmp_path) == newest
+
+
+def test_an_orphan_may_not_write(tmp_path: Path) -> None:
+    claim(tmp_path, 1)
+    refuse_orphan(tmp_path, 1)
+    claim(tmp_path, 2)
+    refuse_orphan(tmp_path, 2)
+    with pytest.raises(OrphanError, match=r"attempt 1 .* was superseded by attempt 2"):
+        refuse_orphan(tmp_path, 1)

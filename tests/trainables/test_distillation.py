@@ -1,0 +1,112 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from data_store.resident import Crops
+from trainables import distillation
+from trainables.architectures import build
+from trainables.artifacts import recipe_for
+from trainables.augmentation import epoch_parameters
+from trainables.distillation import distillation_loss, signal_for_epoch, teacher_logits
+from trainables.recipes import DEMO_TRAINING, TrialConfig
+
+CONFIG = TrialConfig(
+    architecture="Lite0",
+    resolution_px=64,
+    recipe=replace(DEMO_TRAINING, batch_size=16),
+    alpha=0.5,
+    teacher="t",
+    data_seed=5,
+)
+STUDENT = torch.tensor([0.3, -1.2, 2.0], requires_grad=True)
+LABELS = torch.tensor([1.0, 0.0, 0.0])
+TEACHER = torch.tensor([1.5, -0.5, -2.0])
+
+
+def test_the_loss_is_the_published_formula() -> None:
+    parts = distillation_loss(STUDENT, LABELS, teacher_logits=TEACHER, alpha=0.25)
+    soft = binary_cross_entropy_with_logits(STUDENT, torch.sigmoid(TEACHER))
+    hard = binary_cross_entropy_with_logits(STUDENT, LABELS)
+    assert parts["loss"].item() == pytest.approx((0.25 * soft + 0.75 * hard).item())
+    assert (parts["soft_loss"].item(), parts["hard_loss"].item()) == (soft.item(), hard.item())
+
+
+def test_alpha_zero_is_the_plain_loss_and_its_gradient_to_the_bit() -> None:
+    parts = distillation_loss(STUDENT, LABELS)
+    assert parts["loss"] is parts["hard_loss"]
+    plain = torch.autograd.grad(binary_cross_entropy_with_logits(STUDENT, LABELS), STUDENT)[0]
+    assert torch.equal(torch.autograd.grad(parts["loss"], STUDENT)[0], plain)
+
+
+def test_a_student_that_equals_its_teacher_is_a_fixed_point() -> None:
+    loss = distillation_loss(STUDENT, LABELS, teacher_logits=STUDENT.detach(), alpha=1.0, temperature=3.0)["loss"]
+    gradient = torch.autograd.grad(loss, STUDENT)[0]
+    assert gradient.abs().max().item() < 1e-7
+
+
+def test_a_temperature_keeps_the_size_of_a_small_gradient() -> None:
+    student, teacher = torch.tensor([0.02], requires_grad=True), torch.tensor([0.01])
+
+    def gradient(temperature: float) -> float:
+        loss = distillation_loss(student, torch.ones(1), teacher_logits=teacher, alpha=1.0, temperature=temperature)
+        return torch.autograd.grad(loss["loss"], student)[0].item()
+
+    assert gradient(4.0) == pytest.approx(gradient(1.0), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> torch.nn.Module:
+    torch.manual_seed(1)
+    model = build("B0").train()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # one pass gives it statistics under which its logits differ between crops
+    with torch.no_grad():
+        model(torch.rand(16, 3, 64, 64))
+    return model.eval()
+
+
+def test_the_signal_does_not_depend_on_the_batch_size_nor_touch_the_teacher(
+    crops: Crops, teacher: torch.nn.Module
+) -> None:
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    train, settings = crops.split("train"), CONFIG.recipe.augmentation
+    rows = epoch_parameters(settings, len(train), seed=5, epoch=1)
+
+    def logits(order: np.ndarray, batch_size: int) -> np.ndarray:
+        return teacher_logits(
+            teacher, recipe_for("B0", 64), train, order, rows, settings, batch_size=batch_size, device=torch.device("cpu")
+        )
+
+    straight = logits(np.arange(len(train)), 16)
+    assert np.isfinite(straight).all()
+    assert straight.std() > 0
+    np.testing.assert_allclose(logits(np.arange(len(train))[::-1].copy(), 7), straight, atol=1e-5)
+    partial = logits(np.array([3, 5]), 16)
+    assert np.flatnonzero(np.isfinite(partial)).tolist() == [3, 5]
+    assert not teacher.training
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+
+
+def test_the_signal_is_computed_once_and_read_after_that(
+    crops: Crops, teacher: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for("B0", 64)
+    first = signal_for_epoch(teacher, recipe, CONFIG, crops, folder=tmp_path, epoch=1)
+    other_epoch = signal_for_epoch(teacher, recipe, CONFIG, crops, folder=tmp_path, epoch=2)
+    assert not np.array_equal(first, other_epoch)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the teacher ran again")
+
+    monkeypatch.setattr(distillation, "teacher_logits", never)
+    for config in (CONFIG, replace(CONFIG, alpha=1.0), replace(CONFIG, init_seed=9)):
+        assert np.array_equal(signal_for_epoch(teacher, recipe, config, crops, folder=tmp_path, epoch=1), first)
+    for change in ({"data_seed": 6}, {"teacher": "u"}):
+        with pytest.raises(AssertionError, match="ran again"):
+            signal_for_epoch(teacher, recipe, replace(CONFIG, **change), crops, folder=tmp_path, epoch=1)
+    assert len(list(tmp_path.glob("*/*"))) == 2

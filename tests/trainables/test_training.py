@@ -1,0 +1,192 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_store.resident import Crops
+from tests.trainables.conftest import make_crops
+from trainables import metric_keys as keys
+from trainables import training
+from trainables.artifacts import recipe_for
+from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
+from trainables.training import Fit, evaluate, finished, learning_rate, restore_best, run_epoch, start, train_epoch
+
+GOLDEN = Path(__file__).parent / "golden_losses.json"
+RECIPES = (DEMO_TRAINING, THESIS_TRAINING, THESIS_FINE_TUNING)
+CONFIG = TrialConfig(
+    architecture="Lite0", resolution_px=64, recipe=replace(DEMO_TRAINING, batch_size=16), data_seed=3, init_seed=4
+)
+MODEL = recipe_for("Lite0", 64)
+
+
+def weights(fit: Fit) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in fit.model.state_dict().values()])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    training.fix_threads(1)
+
+
+def schedule(recipe: Recipe, num_steps: int) -> list[float]:
+    return [
+        learning_rate(recipe, epoch=epoch, step=step, num_steps=num_steps)
+        for epoch in range(1, recipe.epochs + 1)
+        for step in range(num_steps)
+    ]
+
+
+def test_warm_up_and_cosine_are_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=THESIS_TRAINING.learning_rate)
+    warm = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=10)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    both = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cosine], milestones=[10])
+    expected = []
+    for _ in range(30):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        both.step()
+    assert schedule(THESIS_TRAINING, 1) == pytest.approx(expected)
+    assert schedule(THESIS_TRAINING, 2)[::2] == schedule(THESIS_TRAINING, 2)[1::2]  # it moves by the epoch
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:
+    rates = schedule(DEMO_TRAINING, 10)
+    top = rates.index(max(rates))
+    assert top == 10 * DEMO_TRAINING.warmup_epochs
+    assert rates[top] == DEMO_TRAINING.learning_rate
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.001 * rates[top]
+
+
+def test_a_constant_schedule_is_constant() -> None:
+    assert set(schedule(THESIS_FINE_TUNING, 3)) == {2e-4}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_golden_losses(recipe: Recipe, crops: Crops) -> None:
+    """The first five losses of each recipe may move only with the recipe version."""
+    config = replace(CONFIG, recipe=replace(recipe, batch_size=8, max_steps_per_epoch=5))
+    fit = start(config)
+    seen: list[float] = []
+    real = training.distillation_loss
+
+    def spied(*args: torch.Tensor, **kwargs: object) -> dict[str, torch.Tensor]:
+        parts = real(*args, **kwargs)  # type: ignore[arg-type]
+        seen.append(parts["loss"].item())
+        return parts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "distillation_loss", spied)
+        train_epoch(fit, config, MODEL, crops.split("train"), None)
+    golden = json.loads(GOLDEN.read_text())
+    assert golden["recipe_version"] == RECIPE_VERSION
+    assert seen == pytest.approx(golden["losses"][recipe.name], rel=2e-3)
+
+
+def test_training_learns_and_the_same_seed_gives_the_same_bits(crops: Crops) -> None:
+    recipe = replace(CONFIG.recipe, schedule="constant", warmup_epochs=0)
+    config = replace(CONFIG, recipe=recipe)
+    fits = [start(config) for _ in range(2)]
+    for fit in fits:
+        for _ in range(4):
+            run_epoch(fit, config, MODEL, crops.split("train"), crops.split("val"))
+    assert torch.equal(weights(fits[0]), weights(fits[1]))
+    losses = [record[keys.EPOCH_TRAIN_LOSS] for record in fits[0].history]
+    assert losses[-1] < losses[0] - 0.05
+    other = replace(config, data_seed=9)
+    fit = start(other)
+    run_epoch(fit, other, MODEL, crops.split("train"), crops.split("val"))
+    assert fit.history[0][keys.EPOCH_TRAIN_LOSS] != fits[0].history[0][keys.EPOCH_TRAIN_LOSS]
+
+
+def test_alpha_zero_trains_to_the_weights_of_plain_training(crops: Crops) -> None:
+    """A student whose loss keeps a teacher term with weight 0 ends with the same bits as one without a teacher."""
+    plain, weighted = start(CONFIG), start(CONFIG)
+    train = crops.split("train")
+    train_epoch(plain, CONFIG, MODEL, train, None)
+    real = training.distillation_loss
+    soft = np.linspace(-2, 2, len(train), dtype=np.float32)
+
+    def with_teacher_term(logits: torch.Tensor, labels: torch.Tensor, **_: object) -> dict[str, torch.Tensor]:
+        parts = real(logits, labels, teacher_logits=torch.from_numpy(soft[: len(logits)]), alpha=0.5)
+        return {"loss": 0.0 * parts["soft_loss"] + 1.0 * parts["hard_loss"], "hard_loss": parts["hard_loss"]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "distillation_loss", with_teacher_term)
+        train_epoch(weighted, CONFIG, MODEL, train, None)
+    assert torch.equal(weights(plain), weights(weighted))
+
+
+def test_alpha_moves_the_weights_but_not_the_batches(crops: Crops) -> None:
+    soft = np.full(len(crops.split("train")), 0.7, dtype=np.float32)
+    results = []
+    for alpha in (0.25, 0.75):
+        config = replace(CONFIG, alpha=alpha, teacher="t")
+        fit = start(config)
+        parts = train_epoch(fit, config, MODEL, crops.split("train"), soft)
+        results.append((weights(fit), parts))
+    assert not torch.equal(results[0][0], results[1][0])
+    assert set(results[0][1]) == {"loss", "hard_loss", "soft_loss"}
+    for _, parts in results:
+        assert math.isfinite(parts["soft_loss"])
+
+
+def test_evaluation_does_not_depend_on_the_batch_size_and_reports_a_capped_part(crops: Crops) -> None:
+    fit = start(CONFIG)
+    val = crops.split("val")
+    whole = evaluate(fit.model, MODEL, val, device="cpu")
+    np.testing.assert_allclose(evaluate(fit.model, MODEL, val, device="cpu", batch_size=3), whole, atol=1e-5)
+    some = evaluate(fit.model, MODEL, val, device="cpu", batch_size=2, max_batches=2)
+    at = training.evaluated_positions(len(val), batch_size=2, max_batches=2)
+    assert at.tolist() == [0, 5, 10, 15]
+    np.testing.assert_allclose(some, whole[at], atol=1e-5)
+
+
+def test_early_stopping_counts_from_the_best_epoch_and_the_best_weights_come_back(crops: Crops) -> None:
+    recipe = replace(CONFIG.recipe, epochs=9, patience=2)
+    fit = start(CONFIG)
+    fit.epoch, fit.best_epoch = 3, 2
+    assert not finished(fit, recipe)
+    fit.epoch = 4
+    assert finished(fit, recipe)
+    fit.epoch, fit.best_epoch = 9, 9
+    assert finished(fit, recipe)
+    fit = start(CONFIG)
+    run_epoch(fit, CONFIG, MODEL, crops.split("train"), crops.split("val"))
+    best = weights(fit)
+    fit.best_val_loss = -1.0  # nothing can be better from here on
+    run_epoch(fit, CONFIG, MODEL, crops.split("train"), crops.split("val"))
+    assert not torch.equal(weights(fit), best)
+    restore_best(fit)
+    assert torch.equal(weights(fit), best)
+
+
+def test_no_epoch_at_all_is_finished_and_keeps_the_start_weights() -> None:
+    recipe = replace(CONFIG.recipe, epochs=0, warmup_epochs=0)
+    fit = start(CONFIG)
+    before = weights(fit)
+    assert finished(fit, recipe)
+    restore_best(fit)
+    assert torch.equal(weights(fit), before)
+
+
+def test_a_non_finite_loss_stops_before_the_update(crops: Crops) -> None:
+    config = replace(CONFIG, alpha=1.0, teacher="t")
+    fit = start(config)
+    before = [parameter.detach().clone() for parameter in fit.model.parameters()]
+    broken = np.full(len(crops.split("train")), np.nan, dtype=np.float32)
+    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1, step 0"):
+        train_epoch(fit, config, MODEL, crops.split("train"), broken)
+    assert all(torch.equal(a, b) for a, b in zip(before, fit.model.parameters(), strict=True))
+
+
+def test_a_last_batch_of_one_crop_is_trained_on() -> None:
+    crops = make_crops(rows={"train": 17, "val": 4})
+    fit = start(CONFIG)
+    assert math.isfinite(run_epoch(fit, CONFIG, MODEL, crops.split("train"), crops.split("val"))["epoch/train_loss"])
