@@ -1,0 +1,201 @@
+"""Bootstrap over source videos: how sure a score is, and how sure a place on the front is.
+
+Crops of one source video resemble one another, so videos are drawn, not crops: a draw gives each source
+video a weight (how often it was drawn, multinomial) and every trial is scored under the *same* weights, so
+that two trials are compared on the same videos. A fake belongs to the video that it was made from.
+"""
+
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.runs import Trial
+
+FloatArray = NDArray[np.float64]
+LEVEL = 0.95
+REPLICATES = 1000
+PREDICTIONS = "predictions.arrow"
+SCORES = ("accuracy", "auc")
+"""Scores that have an interval; others are drawn as points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What one trial said about the crops of one split."""
+
+    source: NDArray[np.str_]
+    """(num_crops,) the source video that each crop comes from."""
+    category: NDArray[np.str_]
+    """(num_crops,) youtube, Deepfakes, ..."""
+    video_id: NDArray[np.str_]
+    """(num_crops,) unique within its category."""
+    label: NDArray[np.int64]
+    """(num_crops,) 0 real, 1 fake."""
+    logit: FloatArray
+    """(num_crops,) above 0 is called fake."""
+
+
+def read_predictions(trial: Trial, tracking_uri: str, split: str = "val") -> Predictions | None:
+    """Return a trial's predictions on one split, None when the run carries none.
+
+    Args:
+        trial: the trial.
+        tracking_uri: MLflow's address, for artifacts that are not on this machine.
+        split: `val` or `test`.
+    """
+    path = _local_artifact(trial.artifact_uri)
+    if path is not None:
+        return _parse(path / PREDICTIONS, split) if (path / PREDICTIONS).is_file() else None
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    with TemporaryDirectory() as folder:
+        try:
+            client = MlflowClient(tracking_uri=tracking_uri)
+            fetched = client.download_artifacts(trial.run_id, PREDICTIONS, folder)
+        except (MlflowException, OSError):
+            return None
+        return _parse(Path(fetched), split)
+
+
+def source_of(video_ids: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return the source video of each video: `000_003` was made from `000`.
+
+    Names without an underscore are their own source.
+    """
+    names, inverse = np.unique(video_ids, return_inverse=True)
+    return np.array([name.partition("_")[0] for name in names.tolist()])[inverse]
+
+
+def draw_weights(num_sources: int, *, replicates: int = REPLICATES, seed: int = 0) -> FloatArray:
+    """Return (replicates, num_sources) float64: how often each source video was drawn."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(num_sources, np.full(num_sources, 1 / num_sources), size=replicates).astype(np.float64)
+
+
+def replicate_scores(
+    predictions: Sequence[Predictions], score: str, *, replicates: int = REPLICATES, seed: int = 0
+) -> FloatArray:
+    """Return (num_trials, replicates) scores under shared draws of source videos.
+
+    Args:
+        predictions: one entry a trial, all of the same store and split.
+        score: `accuracy` (at logit 0), `accuracy_<category>`, or `auc`.
+        replicates: number of draws.
+        seed: of the draws.
+    """
+    sources = np.unique(np.concatenate([entry.source for entry in predictions]))
+    weights = draw_weights(len(sources), replicates=replicates, seed=seed)
+    rows = []
+    for entry in predictions:
+        column = np.searchsorted(sources, entry.source)
+        if score == "auc":
+            rows.append(_auc(entry, weights[:, column]))
+        else:
+            keep = slice(None) if score == "accuracy" else entry.category == score.removeprefix("accuracy_")
+            rows.append(_accuracy(entry, weights, column, keep))
+    return np.stack(rows)
+
+
+def interval(scores: FloatArray, level: float = LEVEL) -> tuple[float, float]:
+    """Return the percentile interval of one trial's (replicates,) scores."""
+    tail = (1 - level) / 2
+    return float(np.nanquantile(scores, tail)), float(np.nanquantile(scores, 1 - tail))
+
+
+def front_probability(cost: FloatArray, scores: FloatArray, *, maximise: bool) -> FloatArray:
+    """Return each trial's share of draws in which no other trial dominates it.
+
+    Args:
+        cost: (num_trials,) the cost, which does not vary between draws, minimised.
+        scores: (num_trials, replicates) scores under shared draws.
+        maximise: True when a larger score is better.
+
+    Returns:
+        (num_trials,) in [0, 1].
+    """
+    good = scores if maximise else -scores
+    share = np.empty(len(cost))
+    for index in range(len(cost)):
+        cheaper, as_cheap = cost < cost[index], cost <= cost[index]
+        # One that costs less dominates at an equal score, one that costs the same only at a better score.
+        beaten = (good[cheaper] >= good[index]).any(axis=0) | (good[as_cheap] > good[index]).any(axis=0)
+        share[index] = 1.0 - beaten.mean()
+    return share
+
+
+def _accuracy(
+    entry: Predictions, weights: FloatArray, column: NDArray[np.intp], keep: "slice | NDArray[np.bool_]"
+) -> FloatArray:
+    """Weighted accuracy for each draw: sums over crops are sums over sources first."""
+    correct = ((entry.logit > 0) == (entry.label == 1)).astype(np.float64)
+    right = np.bincount(column[keep], weights=correct[keep], minlength=weights.shape[1])
+    total = np.bincount(column[keep], minlength=weights.shape[1]).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quotient: FloatArray = (weights @ right) / (weights @ total)
+    return quotient
+
+
+def _auc(entry: Predictions, crop_weights: FloatArray) -> FloatArray:
+    """Weighted area under the ROC curve for each draw, ties counted half (Mann-Whitney).
+
+    crop_weights: (replicates, num_crops).
+    """
+    _, rank = np.unique(entry.logit, return_inverse=True)
+    order = np.argsort(rank, kind="stable")
+    starts = np.flatnonzero(np.diff(rank[order], prepend=-1))  # first crop of each distinct logit
+    ordered = crop_weights[:, order]
+    fake = entry.label[order] == 1
+    positive = np.add.reduceat(ordered * fake, starts, axis=1)
+    negative = np.add.reduceat(ordered * ~fake, starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative
+    wins = (positive * (below + 0.5 * negative)).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quotient: FloatArray = wins / (positive.sum(axis=1) * negative.sum(axis=1))
+    return quotient
+
+
+def _local_artifact(artifact_uri: str) -> Path | None:
+    """Return the folder of an artifact address on this machine, None for a remote one."""
+    parts = urllib.parse.urlsplit(artifact_uri)
+    if parts.scheme == "file":
+        return Path(urllib.request.url2pathname(parts.path))
+    return Path(artifact_uri) if parts.scheme == "" else None
+
+
+def _parse(path: Path, split: str) -> Predictions | None:
+    """Read the rows of one split from an Arrow IPC file; None when it has none or cannot be read."""
+    try:
+        with pa.OSFile(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        names = {name: _strings(table.column(name)) for name in ("video_id", "category", "split")}
+        keep = names["split"] == split
+        label = np.asarray(table.column("label").to_numpy(), dtype=np.int64)[keep]
+        logit = np.asarray(table.column("logit").to_numpy(), dtype=np.float64)[keep]
+    except (pa.ArrowInvalid, KeyError, OSError):
+        return None
+    if not keep.any() or not np.isfinite(logit).all():
+        return None
+    sources = _strings(table.column("target_id")) if "target_id" in table.column_names else None
+    video_id = names["video_id"][keep]
+    return Predictions(
+        source=source_of(video_id) if sources is None else sources[keep],
+        category=names["category"][keep],
+        video_id=video_id,
+        label=label,
+        logit=logit,
+    )
+
+
+def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    """Return a string (or dictionary) column as a numpy array of text."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
+    return np.array(column.to_pylist(), dtype=np.str_)

@@ -1,0 +1,154 @@
+"""The interactive Pareto page: one HTML file that works offline, its record embedded as JSON."""
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.comparison import CHANCE, SURE, Comparison
+from analysis.objectives import COSTS, Objective, describe_score
+from analysis.plots import COLOURS
+from analysis.runs import Trial
+
+HERE = Path(__file__).resolve().parent
+SHAPES = ("circle", "square", "triangle", "diamond", "down", "hexagon")
+SIGNIFICANT = 7
+"""Digits kept of each number: more than a picture or a table shows."""
+
+
+def write_page(
+    file: Path,
+    comparisons: Sequence[Comparison],
+    subtitles: Sequence[str],
+    *,
+    title: str,
+    link: str,
+    probabilities: Sequence[Mapping[str, Mapping[str, float]]],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        file: where to.
+        comparisons: one entry a store and split, drawn apart.
+        subtitles: a line under the title for each comparison.
+        title: the page's heading.
+        link: address of MLflow's UI, without its `#/...` part.
+        probabilities: for each comparison, cost name -> run id -> probability to be on the front.
+        notes: sentences on what the trials leave out.
+    """
+    record = _record(comparisons, subtitles, title, link, probabilities) | {"notes": notes}
+    # "<" is escaped so that a run's name can never end the script element.
+    data = json.dumps(record, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    parts = {
+        "TITLE": html.escape(title),
+        "CSS": (HERE / "page.css").read_text(encoding="utf-8"),
+        "JS": "".join((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page_tables.js")),
+        "DATA": data,
+    }
+    page = (HERE / "page.html").read_text(encoding="utf-8")
+    pieces = []
+    for piece in page.split("{{"):
+        name, closed, rest = piece.partition("}}")
+        pieces.append(parts[name] + rest if closed and name in parts else piece)
+    file.write_text("".join(pieces), encoding="utf-8")
+
+
+def _record(
+    comparisons: Sequence[Comparison],
+    subtitles: Sequence[str],
+    title: str,
+    link: str,
+    probabilities: Sequence[Mapping[str, Mapping[str, float]]],
+) -> dict[str, Any]:
+    """Return what the page shows, by columns: a number costs its digits and nothing else."""
+    placed = [(k, point) for k, comparison in enumerate(comparisons) for point in comparison.points]
+    trials = [point.trial for _, point in placed]
+    axes = _axes(trials)
+    keys = {key for axis in axes for key in (axis["key"], axis["upper"], axis["test"]) if key}
+    order = sorted(range(len(trials)), key=lambda i: (trials[i].ended is None, str(trials[i].ended)))
+    rank = {index: position for position, index in enumerate(order)}
+    y = comparisons[0].y
+    return {
+        "title": title,
+        "link": link,
+        "x": comparisons[0].x.name,
+        "y": y.name,
+        "sure": SURE,
+        "chance": CHANCE,
+        "colours": COLOURS,
+        "shapes": SHAPES,
+        "architectures": sorted({trial.architecture for trial in trials}),
+        "axes": axes,
+        "data": [
+            {"name": comparison.data.text, "subtitle": subtitle, "notes": comparison.notes}
+            for comparison, subtitle in zip(comparisons, subtitles, strict=True)
+        ],
+        "trials": {
+            "id": [trial.run_id for trial in trials],
+            "name": [trial.name for trial in trials],
+            "data": [k for k, _ in placed],
+            "sweep": [trial.sweep for trial in trials],
+            "experiment": [trial.experiment_id for trial in trials],
+            "architecture": [trial.architecture for trial in trials],
+            "role": [trial.role for trial in trials],
+            "ended": [f"{trial.ended:%Y-%m-%d %H:%M} UTC" if trial.ended else "-" for trial in trials],
+            "order": [rank[index] for index in range(len(trials))],
+        },
+        "metrics": {key: [_short(trial.metrics.get(key)) for trial in trials] for key in sorted(keys)},
+        "params": _params(trials),
+        "intervals": {y.name: [[_short(end) for end in p.y_interval] if p.y_interval else None for _, p in placed]},
+        "probability": {
+            name: [_short(probabilities[k].get(name, {}).get(point.trial.run_id)) for k, point in placed]
+            for name in COSTS
+        },
+    }
+
+
+def _axes(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return the costs and validation scores that at least one trial has recorded."""
+    recorded = {key for trial in trials for key in trial.metrics}
+    scores = sorted(key.removeprefix("val_") for key in recorded if key.startswith("val_"))
+    first = [name for name in ("accuracy", "auc", "video_accuracy", "video_auc") if name in scores]
+    described: list[tuple[Objective, bool]] = [
+        (objective, True) for objective in COSTS.values() if objective.key in recorded
+    ]
+    described += [(describe_score(name), False) for name in dict.fromkeys((*first, *scores))]
+    return [
+        {
+            "name": axis.name,
+            "key": axis.key,
+            "label": axis.label,
+            "short": axis.short,
+            "unit": axis.unit,
+            "maximise": axis.maximise,
+            "scale": axis.scale,
+            "decimals": axis.decimals,
+            "upper": axis.upper_key if axis.upper_key in recorded else None,
+            "test": test.key if (test := axis.test()) and test.key in recorded else None,
+            "cost": is_cost,
+        }
+        for axis, is_cost in described
+    ]
+
+
+def _params(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
+    """Return each parameter as its distinct values and, per trial, which one (-1: not set)."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({name for trial in trials for name in trial.params}):
+        values = sorted({trial.params[name] for trial in trials if name in trial.params})
+        at = {value: position for position, value in enumerate(values)}
+        found[name] = {"values": values, "at": [at.get(trial.params.get(name, ""), -1) for trial in trials]}
+        if "" in at:
+            found[name]["at"] = [at[trial.params[name]] if name in trial.params else -1 for trial in trials]
+    return found
+
+
+def _short(value: float | None) -> float | int | None:
+    """Return a finite number with few digits, None for everything else."""
+    if value is None or not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{SIGNIFICANT}g}")
+    return int(rounded) if rounded.is_integer() else rounded

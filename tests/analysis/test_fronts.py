@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.fronts import costs, hypervolume, knee, non_dominated
+
+POINTS = st.integers(2, 3).flatmap(
+    lambda columns: st.lists(st.tuples(*[st.integers(0, 6)] * columns), min_size=1, max_size=40)
+)
+
+
+def plainly_non_dominated(points: np.ndarray) -> list[bool]:
+    """The definition, pair by pair."""
+    return [not any((other <= one).all() and (other < one).any() for other in points) for one in points]
+
+
+@given(POINTS)
+def test_the_front_is_what_the_definition_says_with_ties_and_duplicates(rows: list[tuple[int, ...]]) -> None:
+    points = np.array(rows, dtype=float)
+    assert non_dominated(points).tolist() == plainly_non_dominated(points)
+
+
+def test_equal_points_are_all_on_the_front() -> None:
+    assert non_dominated(np.ones((3, 2))).tolist() == [True, True, True]
+
+
+def test_maximised_columns_are_turned_round() -> None:
+    size, accuracy = np.array([13.7, 13.7, 16.3]), np.array([0.9, 0.8, 0.8])
+    assert non_dominated(costs((size, False), (accuracy, True))).tolist() == [True, False, False]
+
+
+def test_the_area_of_a_staircase_is_counted_once() -> None:
+    points = np.array([[1.0, 3.0], [2.0, 2.0], [2.5, 2.5], [3.0, 1.0], [9.0, 0.0]])
+    assert hypervolume(points, np.array([4.0, 4.0])) == pytest.approx(3 + 2 + 1)
+
+
+def test_the_knee_is_the_point_that_bulges_most() -> None:
+    points = np.array([[0.0, 10.0], [1.0, 2.0], [5.0, 1.0], [10.0, 0.0], [9.0, 9.0]])
+    assert knee(points) == 1
+
+
+def test_two_points_or_a_straight_front_have_no_knee() -> None:
+    assert knee(np.array([[0.0, 1.0], [1.0, 0.0]])) is None
+    assert knee(np.array([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]])) is None
+    assert knee(np.ones((5, 2))) is None
+
+
+def test_what_cannot_be_sorted_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        non_dominated(np.array([[1.0, np.nan]]))
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        non_dominated(np.ones(3))

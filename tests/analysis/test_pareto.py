@@ -1,0 +1,160 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import analysis
+from analysis.comparison import compare
+from analysis.objectives import cost, score
+from analysis.pareto import draw, main
+from analysis.runs import Trial, read_runs
+from data_store.errors import InputError
+from tests.analysis.conftest import Planted, kd_alpha_runs, plant
+
+
+@pytest.fixture(scope="session")
+def trials(kd_alpha_store: str) -> tuple[Trial, ...]:
+    return read_runs(kd_alpha_store).trials
+
+
+def changed(trial: Trial, **metrics: float) -> Trial:
+    from dataclasses import replace
+
+    return replace(trial, metrics={**trial.metrics, **metrics})
+
+
+def record_of(page: Path) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="record">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    loaded: dict[str, object] = json.loads(found.group(1))
+    return loaded
+
+
+def test_every_kind_of_picture_is_written(trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path) -> None:
+    pictures = draw(trials, tmp_path, tracking_uri=kd_alpha_store)
+    assert [path.suffix for path in pictures.paths] == [".png", ".svg", ".html"]
+    assert pictures.png[0].read_bytes().startswith(b"\x89PNG")
+    assert ElementTree.parse(pictures.svg[0]).getroot().tag.endswith("svg")
+    addresses = set(re.findall(r"https?://[^\s\"'`]+", pictures.html.read_text()))
+    assert addresses == {"http://www.w3.org/2000/svg", "http://127.0.0.1:5000"}  # a name, and the link to a run
+    assert record_of(pictures.html)["title"] == "kd_alpha on demo-faces"
+
+
+def test_a_picture_of_the_same_runs_is_the_same(trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path) -> None:
+    first, second = (draw(trials, tmp_path / name, tracking_uri=kd_alpha_store) for name in ("a", "b"))
+    for one, other in zip(first.paths, second.paths, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.suffix
+
+
+def test_the_best_on_test_and_worst_on_validation_is_not_on_the_front(trials: tuple[Trial, ...]) -> None:
+    planted = changed(trials[1], val_accuracy=0.5, test_accuracy=0.999)
+    group = [planted, *trials[2:]]
+    front = compare(group, cost("size_mb"), score("accuracy", group)).front
+    assert [point.trial.name for point in front] == ["alpha=0.75"]
+
+
+@pytest.mark.parametrize("asked", ["test_accuracy", "val_test_accuracy"])
+def test_a_front_on_test_scores_is_refused(trials: tuple[Trial, ...], asked: str) -> None:
+    with pytest.raises(InputError, match="use validation scores, .* use --y accuracy"):
+        score(asked, trials)
+
+
+def test_unknown_axes_offer_the_near_names(trials: tuple[Trial, ...]) -> None:
+    with pytest.raises(InputError, match="'acuracy'; did you mean accuracy"):
+        score("acuracy", trials)
+    with pytest.raises(InputError, match="'sizemb'; did you mean size_mb"):
+        cost("sizemb")
+
+
+def test_trials_without_a_finite_value_are_left_out_and_named(trials: tuple[Trial, ...]) -> None:
+    group = [changed(trials[1], val_accuracy=float("nan")), *trials[2:]]
+    compared = compare(group, cost("size_mb"), score("accuracy", group))
+    assert len(compared.points) == 4
+    assert "left out without a finite val_accuracy: alpha=0" in compared.notes
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_one_point_and_equal_points_still_make_a_picture(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path, count: int
+) -> None:
+    pictures = draw([trials[0]] * count, tmp_path, tracking_uri=kd_alpha_store)
+    assert len(pictures.comparisons[0].front) == count
+    assert pictures.comparisons[0].knee is None
+
+
+def test_no_point_with_both_values_is_an_error(trials: tuple[Trial, ...], tmp_path: Path) -> None:
+    group = [changed(trial, size_mb=float("nan")) for trial in trials]
+    with pytest.raises(InputError, match="finite size_mb and val_accuracy, but none of 6 trials"):
+        draw(group, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_stores_and_splits_are_drawn_apart(
+    empty_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = empty_store
+    plant(uri, kd_alpha_runs()[:3])
+    plant(uri, [Planted(name="alpha=0", skill=3.5, store_digest="ffff" * 16)])
+    plant(uri, [Planted(name="alpha=0", skill=3.5, split_kind="frame")])
+    assert main(["--tracking-uri", uri, "--out", str(tmp_path / "plots")]) == 0
+    assert sorted(path.name for path in (tmp_path / "plots").glob("*.png")) == [
+        "pareto-size_mb-accuracy-1a2b3c4d-frame.png",
+        "pareto-size_mb-accuracy-1a2b3c4d-official.png",
+        "pareto-size_mb-accuracy-ffffffff-official.png",
+    ]
+    assert "drawn apart; their scores do not compare" in capsys.readouterr().out
+    record = record_of(tmp_path / "plots" / "pareto-size_mb-accuracy.html")
+    assert len(record["data"]) == 3  # type: ignore[arg-type]
+
+
+def test_a_name_cannot_break_out_of_the_page(trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    name = "</script><img src=x onerror=alert(1)>{{CSS}}"
+    pictures = draw([replace(trials[0], name=name, experiment=name)], tmp_path, tracking_uri=kd_alpha_store)
+    text = pictures.html.read_text()
+    assert "<img" not in text
+    assert record_of(pictures.html)["trials"]["name"] == [name]  # type: ignore[index]
+
+
+def test_an_out_folder_that_cannot_be_written_is_named(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--out must be a folder that can be written"):
+        draw(trials, tmp_path / "file" / "plots", tracking_uri=kd_alpha_store)
+
+
+def modules() -> list[str]:
+    assert analysis.__file__
+    names = sorted(path.stem for path in Path(analysis.__file__).parent.glob("*.py") if path.stem != "__init__")
+    assert len(names) >= 9
+    return names
+
+
+@pytest.mark.parametrize("module", modules())
+def test_analysis_imports_neither_torch_nor_ray(module: str) -> None:
+    program = f"""
+import sys, analysis.{module}
+heavy = [name for name in ("torch", "ray", "mlflow", "matplotlib") if name in sys.modules]
+sys.exit(", ".join(heavy) or 0)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_drawing_imports_neither_torch_nor_ray(kd_alpha_store: str, tmp_path: Path) -> None:
+    program = f"""
+import sys
+from analysis.pareto import main
+main(["--tracking-uri", {kd_alpha_store!r}, "--out", {str(tmp_path)!r}])
+sys.exit(", ".join(name for name in ("torch", "ray") if name in sys.modules) or 0)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "alpha=0.75" in result.stdout

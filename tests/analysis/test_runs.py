@@ -1,0 +1,105 @@
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from analysis.runs import PREFLIGHT_SECONDS, check_tracking_uri, default_tracking_uri, near, read_runs, run_link
+from data_store.errors import InputError
+from tests.analysis.conftest import Planted, plant
+
+
+def test_every_trial_is_read_with_its_final_metrics(kd_alpha_store: str) -> None:
+    runs = read_runs(kd_alpha_store)
+    assert [trial.name for trial in runs.trials] == [
+        "teacher B0",
+        "alpha=0",
+        "alpha=0.25",
+        "alpha=0.5",
+        "alpha=0.75",
+        "alpha=1",
+    ]
+    teacher, student = runs.trials[0], runs.trials[2]
+    assert (teacher.role, teacher.architecture, teacher.metrics["size_mb"]) == ("teacher", "B0", 16.31)
+    assert (student.params["alpha"], student.experiment) == ("0.25", "kd_alpha")
+    assert student.data.text == "store 1a2b3c4d, official split"
+    assert not [key for key in student.metrics if "/" in key]
+    assert run_link(kd_alpha_store, student).endswith(f"/runs/{student.run_id}")
+
+
+def test_pages_are_followed_to_the_last(kd_alpha_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.runs.PAGE_SIZE", 4)
+    assert len(read_runs(kd_alpha_store).trials) == 6
+
+
+def test_an_unknown_sweep_is_named_with_the_near_ones(kd_alpha_store: str) -> None:
+    with pytest.raises(InputError, match=r"'kd_alfa'.*did you mean kd_alpha"):
+        read_runs(kd_alpha_store, ["kd_alfa"])
+    assert len(read_runs(kd_alpha_store, ["kd_alpha-demo-1a2b3c4d"]).trials) == 6
+
+
+def test_unfinished_trials_are_counted_and_not_returned(empty_store: str) -> None:
+    uri = empty_store
+    with pytest.raises(InputError, match=r"holds no trials; make some with `python sweeps/kd_alpha\.py`"):
+        read_runs(uri)
+    plant(uri, [Planted(name="alpha=0", skill=2.0, status="RUNNING", predictions=False)])
+    with pytest.raises(InputError, match=r"1 unfinished trials.*run its command again"):
+        read_runs(uri)
+    plant(uri, [Planted(name="alpha=1", skill=2.0, predictions=False)])
+    runs = read_runs(uri)
+    assert ([trial.name for trial in runs.trials], runs.unfinished) == (["alpha=1"], ("alpha=0 (RUNNING)",))
+
+
+def test_a_missing_store_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    with pytest.raises(InputError, match=r"no MLflow store at .*none\.db; make some with `python sweeps/kd_alpha"):
+        read_runs(f"sqlite:///{path}")
+    assert not path.exists()
+
+
+def test_a_file_that_is_not_mlflows_is_left_as_it_is(tmp_path: Path) -> None:
+    text, other = tmp_path / "text.db", tmp_path / "other.db"
+    text.write_text("not a database")
+    sqlite3.connect(other).execute("CREATE TABLE mine (x)").connection.close()
+    for path in (text, other):
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=f"MLflow database, but {path}"):
+            read_runs(f"sqlite:///{path}")
+        assert path.read_bytes() == before
+
+
+def test_a_server_that_does_not_answer_is_named_within_the_preflight() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"{address} did not .*refused"):
+            check_tracking_uri(address)
+    assert PREFLIGHT_SECONDS <= 5
+
+
+def test_a_server_that_accepts_and_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.runs.PREFLIGHT_SECONDS", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(InputError, match=r"must answer within 0\.2 s"):
+            check_tracking_uri(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_a_bare_path_is_refused_with_the_address_to_write() -> None:
+    with pytest.raises(InputError, match=r"'\./mlruns'; for a file write sqlite:///"):
+        check_tracking_uri("./mlruns")
+
+
+def test_the_default_address_is_absolute_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    default = default_tracking_uri()
+    assert default.startswith("sqlite:////")
+    assert default.endswith("/results/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert default_tracking_uri() == "http://tracking:5000"
+
+
+def test_near_names_are_offered_and_else_a_list() -> None:
+    assert near("acuracy", ["accuracy", "eer"]) == "did you mean accuracy?"
+    assert near("zzz", ["accuracy", "auc"]) == "there are: accuracy, auc"
