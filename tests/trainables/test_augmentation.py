@@ -79,13 +79,8 @@ def test_mirror_and_rotation_give_torchvisions_pixels(mirror: int, degrees: floa
     pixels = as_float(crops)
     mirrored = pixels.flip(-1) if mirror else pixels
     # The same angle turns the mirrored crop the other way round: the distribution is symmetric.
-    wanted = [
-        reference.rotate(mirrored, sign * degrees, interpolation=InterpolationMode.BILINEAR)
-        for sign in (1, -1)
-    ]
-    ours = augment(
-        crops, row(mirror=mirror, rotation_degrees=degrees), replace(STILL, rotation_degrees=30), 40
-    )
+    wanted = [reference.rotate(mirrored, sign * degrees, interpolation=InterpolationMode.BILINEAR) for sign in (1, -1)]
+    ours = augment(crops, row(mirror=mirror, rotation_degrees=degrees), replace(STILL, rotation_degrees=30), 40)
     differences = [float((ours - each).abs().max()) for each in wanted]
     assert differences[0] < 1e-5 < 0.05 < differences[1]
 
@@ -192,9 +187,7 @@ def test_the_pieces_that_a_cpu_works_on_do_not_show(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("crop_px", "resolution_px"), [(32, 32), (32, 48), (48, 32)])
-def test_results_are_unit_range_channels_last_and_leave_the_crops_alone(
-    crop_px: int, resolution_px: int
-) -> None:
+def test_results_are_unit_range_channels_last_and_leave_the_crops_alone(crop_px: int, resolution_px: int) -> None:
     crops = crops_of(8, crop_px)
     untouched = crops.clone()
     rows = torch.from_numpy(epoch_parameters(STRONG, 8, seed=0, epoch=0))
@@ -223,6 +216,18 @@ def test_uncovered_corners_are_black() -> None:
     turned = augment(white, row(rotation_degrees=30), replace(STILL, rotation_degrees=30), 40)
     assert torch.all(turned[0, :, [0, 0, -1, -1], [0, -1, 0, -1]] == 0)
     torch.testing.assert_close(turned[0, :, 10:30, 10:30], torch.ones(3, 20, 20))
+
+
+def test_a_given_result_is_filled_with_the_same_bits() -> None:
+    crops = crops_of(4, 24)
+    rows = torch.from_numpy(epoch_parameters(STRONG, 4, seed=0, epoch=0))
+    wanted = augment(crops, rows, STRONG, 24)
+    out = torch.full_like(wanted, 7)
+    assert augment(crops, rows, STRONG, 24, out=out) is out
+    assert torch.equal(out, wanted)
+    for wrong in (out[:3], out.double()):
+        with pytest.raises(ValueError, match=r"out must be \(4, 3, 24, 24\) torch.float32"):
+            augment(crops, rows, STRONG, 24, out=wrong)
 
 
 def test_an_empty_batch_stays_empty() -> None:
