@@ -11,7 +11,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as reference
 
-from trainables.augmentation import PARAMETERS, Augmentation, augment, epoch_parameters, to_float
+from trainables.augmentation import PARAMETERS, augment, epoch_parameters, to_float
+from trainables.recipes import Augmentation
 
 STRONG = Augmentation(rotation_degrees=30, brightness=0.5, contrast=0.5, saturation=0.7, hue=0.5)
 STILL = Augmentation(horizontal_flip=False, rotation_degrees=0, brightness=0, contrast=0, saturation=0, hue=0)
