@@ -52,6 +52,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if wrong:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        assert reporter is not None
         reporter.write_line(f"{wrong} skipped tests are not on the list of allowed skips in .ci/run", red=True)
 
 

@@ -152,12 +152,13 @@ def _load_imagenet(row: Architecture, model: nn.Module) -> None:
     if row.family == "torchvision":
         import torchvision
 
-        published = torchvision.models.get_model_weights(row.builder).IMAGENET1K_V1  # type: ignore[attr-defined]
-        url = published.url
+        url = torchvision.models.get_model_weights(row.builder).IMAGENET1K_V1.url
     else:
         import timm
 
-        url = timm.get_pretrained_cfg(row.builder).url
+        published = timm.get_pretrained_cfg(row.builder)
+        assert published is not None
+        url = published.url
     file_name = url.rsplit("/", 1)[1]  # ends in the first digits of the file's SHA-256
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file_name
     try:

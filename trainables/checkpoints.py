@@ -52,12 +52,18 @@ def restore(checkpoint: Path, fit: Fit) -> None:
     """Put a checkpoint into a freshly started ``fit`` of the same config."""
     state = json.loads((checkpoint / STATE_FILE).read_text())
     fit.model.load_state_dict(load_file(checkpoint / _MODEL))
+    parameters = [parameter for group in fit.optimizer.param_groups for parameter in group["params"]]
     by_parameter: dict[int, dict[str, Any]] = {}
     for key, value in load_file(checkpoint / _OPTIMIZER).items():
         index, name = key.split(".", 1)
-        by_parameter.setdefault(int(index), {})[name] = value
+        by_parameter.setdefault(int(index), {})[name] = _laid_out_as(parameters[int(index)], value)
     fit.optimizer.load_state_dict({"state": by_parameter, "param_groups": fit.optimizer.state_dict()["param_groups"]})
     fit.best_weights = load_file(checkpoint / _BEST)
     for field in dataclasses.fields(Fit):
         if field.name in state:
             setattr(fit, field.name, state[field.name])
+
+
+def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Give a moment its parameter's memory layout, which the file does not keep and the fused update relies on."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

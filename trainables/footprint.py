@@ -47,4 +47,4 @@ def macs(model: nn.Module, resolution_px: int) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
     model.train(was_training)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2

@@ -106,7 +106,7 @@ def _measure_here(graphs: Sequence[tuple[str, int]], reference: tuple[str, int],
     def runner(graph: tuple[str, int]) -> Callable[[], object]:
         architecture, resolution_px = graph
         torch.manual_seed(0)
-        model = build(architecture).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = build(architecture).eval().to(memory_format=torch.channels_last)
         image = torch.rand(1, 3, resolution_px, resolution_px).contiguous(memory_format=torch.channels_last)
 
         def run() -> object:

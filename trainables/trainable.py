@@ -47,7 +47,7 @@ class Assignment:
     signals: str | None = None
 
 
-class DetectorTrial(tune.Trainable):  # type: ignore[misc]
+class DetectorTrial(tune.Trainable):
     """Trains one detector. Its result dicts hold ``epoch``, ``curves``, ``done`` and, when done, ``final``."""
 
     def setup(self, config: dict[str, Any], store: "ResidentRefs | None" = None) -> None:
@@ -104,7 +104,7 @@ class DetectorTrial(tune.Trainable):  # type: ignore[misc]
             return None
         from trainables.distillation import signal_for_epoch
 
-        assert self.assignment.signals is not None and self.trial.teacher is not None
+        assert self.assignment.signals is not None
         return signal_for_epoch(
             *self.teacher,
             self.trial,

@@ -215,8 +215,8 @@ def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", ter
             [(graph["architecture"], graph["resolution_px"]) for graph in todo.values()],
             reference=("B0", launch.setting.profile.resolution_px),
         )
-        for name, row in zip(todo, rows, strict=True):
-            journal.append("latency", graph=name, latency=asdict(row))
+        for name, measured in zip(todo, rows, strict=True):
+            journal.append("latency", graph=name, latency=asdict(measured))
     for trial, row in journal.state.finished.items():
         if trial in launch.planned:
             latency = journal.state.latencies[row["graph"]["digest"]]
@@ -267,6 +267,8 @@ def _check_writable(results: Path) -> None:
 
 def _quiet_libraries() -> None:
     """Keep other libraries' remarks off the user's screen; they stay in Ray's log files."""
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")

@@ -36,7 +36,7 @@ class Places:
         return self.sweep / "signals"
 
 
-class Plan(Searcher):  # type: ignore[misc]
+class Plan(Searcher):
     """Suggests each unfinished trial once, in order, as soon as it can run.
 
     A trial waits until the model that it learns from is trained, and until its predicted bytes fit beside those
@@ -62,7 +62,7 @@ class Plan(Searcher):  # type: ignore[misc]
         self.places = places
         self.on_start = on_start
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next trial that can run, None when none can yet, or FINISHED."""
         self._drop_orphaned_students()
         if not self.waiting:
@@ -74,7 +74,7 @@ class Plan(Searcher):  # type: ignore[misc]
         self.running[trial_id] = trial
         return {"assignment": asdict(self._assign(trial, planned))}
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, *_: object, **__: object) -> None:
         """Free what the trial held; Tune's name for any end of a trial."""
         self.running.pop(trial_id, None)
 

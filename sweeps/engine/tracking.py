@@ -4,7 +4,6 @@ Every write can be repeated after a crash without doubling anything: runs are lo
 and curve values are sent only for the epochs that the server lacks.
 """
 
-import logging
 import subprocess
 import urllib.error
 import urllib.request
@@ -64,8 +63,6 @@ class Tracking:
             results: Artifacts of a local store go below it.
             tags: Tags of every run: profile, store and split.
         """
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         from mlflow import MlflowClient
 
         check_server(uri)

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 
 from data_store.errors import InputError
 from data_store.resident import put
@@ -129,7 +130,7 @@ def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: 
     journal.append("recorded", trial=trial)
 
 
-class Recorder(tune.Callback):  # type: ignore[misc]
+class Recorder(tune.Callback):
     """Writes down what Tune reports: to the journal first, then to tracking and the terminal."""
 
     def __init__(
@@ -161,12 +162,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.terminal.event(f"{self.planned[trial].name:<12} goes on after epoch {len(history)}")
 
     def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[Any],
-        trial: Any,
-        result: dict[str, Any],
-        **info: Any,  # noqa: ANN401, ARG002
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: object
     ) -> None:
         """Take in an epoch, and the end of the trial with its last one."""
         name = trial.config["assignment"]["trial"]
@@ -183,7 +179,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
             self.terminal.event(f"{self.planned[name].name:<12} done, validation accuracy {accuracy:.3f}")
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401, ARG002
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: object) -> None:
         """Take in a trial that raised or whose process died: one failed cell, the sweep goes on."""
         name = trial.config["assignment"]["trial"]
         attempt = attempt_folder(self.places.trial(name), trial.config["assignment"]["attempt"])

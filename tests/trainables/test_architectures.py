@@ -77,9 +77,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         named("B9")
 
 
-def test_imagenet_weights_offline_name_the_file_and_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imagenet_weights_offline_name_the_file_and_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 

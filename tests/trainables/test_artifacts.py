@@ -17,7 +17,7 @@ from trainables.artifacts import load_model, recipe_for, save_model
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("model")
-    model = build("Lite0").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build("Lite0").to(memory_format=torch.channels_last)
     save_model(folder, model, recipe_for("Lite0", 64))
     return folder
 

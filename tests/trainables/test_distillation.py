@@ -7,12 +7,13 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from data_store.resident import Crops
+from tests.stores import make_crops
 from trainables import distillation
-from trainables.architectures import build
 from trainables.artifacts import recipe_for
 from trainables.augmentation import epoch_parameters
 from trainables.distillation import distillation_loss, signal_for_epoch, teacher_logits
 from trainables.recipes import DEMO_TRAINING, TrialConfig
+from trainables.training import start, train_epoch
 
 CONFIG = TrialConfig(
     architecture="Lite0",
@@ -60,14 +61,13 @@ def test_a_temperature_keeps_the_size_of_a_small_gradient() -> None:
 
 @pytest.fixture(scope="module")
 def teacher() -> torch.nn.Module:
-    torch.manual_seed(1)
-    model = build("B0").train()
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0  # one pass gives it statistics under which its logits differ between crops
-    with torch.no_grad():
-        model(torch.rand(16, 3, 64, 64))
-    return model.eval()
+    """Return a B0 trained so far that its logits differ between crops and are of ordinary size."""
+    config = replace(CONFIG, architecture="B0", alpha=0.0, teacher=None)
+    config = replace(config, recipe=replace(config.recipe, schedule="constant", warmup_epochs=0))
+    fit, crops = start(config), make_crops()
+    for _ in range(8):
+        train_epoch(fit, config, recipe_for("B0", 64), crops.split("train"), None)
+    return fit.model.eval()
 
 
 def test_the_signal_does_not_depend_on_the_batch_size_nor_touch_the_teacher(
@@ -79,7 +79,14 @@ def test_the_signal_does_not_depend_on_the_batch_size_nor_touch_the_teacher(
 
     def logits(order: np.ndarray, batch_size: int) -> np.ndarray:
         return teacher_logits(
-            teacher, recipe_for("B0", 64), train, order, rows, settings, batch_size=batch_size, device=torch.device("cpu")
+            teacher,
+            recipe_for("B0", 64),
+            train,
+            order,
+            rows,
+            settings,
+            batch_size=batch_size,
+            device=torch.device("cpu"),
         )
 
     straight = logits(np.arange(len(train)), 16)

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_a_config_survives_json() -> None:
 
 
 @pytest.mark.parametrize("change", [{"alpha": 0.75}, {"data_seed": 1}, {"init_seed": 1}, {"teacher": "cd"}])
-def test_identity_moves_with_every_setting(change: dict[str, object]) -> None:
+def test_identity_moves_with_every_setting(change: dict[str, Any]) -> None:
     assert recipes.identity(dataclasses.replace(CONFIG, **change), "s") != recipes.identity(CONFIG, "s")
 
 
@@ -55,7 +56,7 @@ def test_identity_ignores_what_a_recipe_is_called() -> None:
         ({"device": "tpu"}, "device must be cpu or cuda, but got 'tpu'"),
     ],
 )
-def test_a_bad_setting_is_named(change: dict[str, object], words: str) -> None:
+def test_a_bad_setting_is_named(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         dataclasses.replace(CONFIG, **change)
 

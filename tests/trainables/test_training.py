@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from data_store.resident import Crops
-from tests.trainables.conftest import make_crops
+from tests.stores import make_crops
 from trainables import metric_keys as keys
-from trainables import training
+from trainables import distillation, training
 from trainables.artifacts import recipe_for
 from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
 from trainables.training import Fit, evaluate, finished, learning_rate, restore_best, run_epoch, start, train_epoch
@@ -25,11 +25,6 @@ MODEL = recipe_for("Lite0", 64)
 
 def weights(fit: Fit) -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in fit.model.state_dict().values()])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    training.fix_threads(1)
 
 
 def schedule(recipe: Recipe, num_steps: int) -> list[float]:
@@ -74,7 +69,7 @@ def test_golden_losses(recipe: Recipe, crops: Crops) -> None:
     config = replace(CONFIG, recipe=replace(recipe, batch_size=8, max_steps_per_epoch=5))
     fit = start(config)
     seen: list[float] = []
-    real = training.distillation_loss
+    real = distillation.distillation_loss
 
     def spied(*args: torch.Tensor, **kwargs: object) -> dict[str, torch.Tensor]:
         parts = real(*args, **kwargs)  # type: ignore[arg-type]
@@ -110,7 +105,7 @@ def test_alpha_zero_trains_to_the_weights_of_plain_training(crops: Crops) -> Non
     plain, weighted = start(CONFIG), start(CONFIG)
     train = crops.split("train")
     train_epoch(plain, CONFIG, MODEL, train, None)
-    real = training.distillation_loss
+    real = distillation.distillation_loss
     soft = np.linspace(-2, 2, len(train), dtype=np.float32)
 
     def with_teacher_term(logits: torch.Tensor, labels: torch.Tensor, **_: object) -> dict[str, torch.Tensor]:
