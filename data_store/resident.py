@@ -17,10 +17,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from data_store.errors import InputError
 from data_store.folders import open_folder
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 RESIDENCIES = ("object-store", "mmap")
 """Where trials find the crops: Ray's object store, or the page cache through a memory map of the files."""
 
+_OBJECT_STORE_SHARE = 0.9  # the rest is for what trials return; past the whole, Ray spills to disk and crawls
 _STREAM = 1  # high word of the Philox counter: keeps the order's draws apart from those of the augmentation
 
 
@@ -173,6 +176,63 @@ class Crops:
                     f"crops shared by all trials must never change, but {shard.name} has SHA-256 {digest[:12]} "
                     f"in place of {shard.sha256[:12]}; a trial wrote to them: discard this launch's trials"
                 )
+
+
+def preflight(manifest: Manifest, *, residency: str, object_store_bytes: int | None = None) -> str:
+    """Say what will become resident, and refuse what does not fit; reads nothing but the manifest.
+
+    Args:
+        manifest: The store's.
+        residency: One of ``RESIDENCIES``.
+        object_store_bytes: Size of the Ray object store; by default the size that Ray gives itself here.
+
+    Returns:
+        One line for the user: crops, bytes, and where they go.
+
+    Raises:
+        InputError: The store does not fit, or cannot be had this way; with the remedy.
+    """
+    needed = manifest.num_bytes
+    what = f"{manifest.num_crops:,} crops of {manifest.crop_px} px, {_gigabytes(needed)}"
+    if residency == "mmap":
+        if open_folder(manifest.store).local is None:
+            raise InputError(
+                f"--residency mmap needs a store on a local disk, but got {manifest.store}; "
+                "copy the store to this machine, or use --residency object-store"
+            )
+        free = psutil.virtual_memory().available
+        speed = "from memory" if needed <= free else "from disk, slower"
+        return f"{what}, mapped from {manifest.store} ({_gigabytes(free)} of memory free: read {speed})"
+    size = default_object_store_bytes() if object_store_bytes is None else object_store_bytes
+    shared = _shared_memory_bytes()
+    room = f"the object store has {_gigabytes(size)}"
+    room += f" (/dev/shm: {_gigabytes(shared)} free)" if shared is not None else ""
+    if needed > size * _OBJECT_STORE_SHARE:
+        raise InputError(
+            f"the store must fit into {_OBJECT_STORE_SHARE:.0%} of Ray's object store, but {what} do not: {room}; "
+            "use --residency mmap, or more memory (in a container: docker run --shm-size), or fewer frames a video"
+        )
+    return f"{what}, into Ray's object store: {room}"
+
+
+def default_object_store_bytes() -> int:
+    """Size of the object store that Ray gives itself on this machine: 30 % of memory, capped by /dev/shm."""
+    memory = psutil.virtual_memory().total
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        memory = min(memory, int(text))
+    shared = _shared_memory_bytes()
+    return min(int(0.3 * memory), 200 * 10**9, *([] if shared is None else [int(0.95 * shared)]))
+
+
+def _shared_memory_bytes() -> int | None:
+    """Bytes free in /dev/shm; None where there is none."""
+    shm = Path("/dev/shm")
+    return psutil.disk_usage(str(shm)).free if shm.is_dir() else None
+
+
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def put(store: str, *, residency: str = "object-store") -> ResidentRefs:

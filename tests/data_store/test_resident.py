@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,19 @@ import pytest
 import torch
 
 from data_store.errors import InputError
-from data_store.manifest import manifest_bytes
-from data_store.resident import Crops, ResidentRefs, SplitCrops, attach, batches, epoch_order, open_mmap, put
+from data_store.manifest import ShardInfo, manifest_bytes, read_manifest
+from data_store.resident import (
+    Crops,
+    ResidentRefs,
+    SplitCrops,
+    attach,
+    batches,
+    default_object_store_bytes,
+    epoch_order,
+    open_mmap,
+    preflight,
+    put,
+)
 from data_store.shards import CropRow, encode_shard
 
 CROP_PX = 8
@@ -319,6 +331,41 @@ def test_neither_torch_nor_ray_is_imported_before_it_is_needed(store: str) -> No
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_preflight_says_what_becomes_resident_and_where(store: str) -> None:
+    manifest = read_manifest(store)
+    line = preflight(manifest, residency="object-store", object_store_bytes=5 * 10**9)
+    assert line.startswith("32 crops of 8 px, 0.0 MB, into Ray's object store: the object store has 5.0 GB")
+    assert "\n" not in line
+    assert f"mapped from {store}" in preflight(manifest, residency="mmap")
+    assert preflight(manifest, residency="object-store").startswith("32 crops")  # Ray's own default
+
+
+def test_preflight_refuses_what_does_not_fit_with_numbers_and_remedy(store: str) -> None:
+    large = replace(
+        read_manifest(store),
+        num_crops=115_200,
+        crop_px=224,
+        shards=tuple(
+            ShardInfo(name=f"{i}", split="train", num_rows=900, num_bytes=135_500_000, sha256="") for i in range(128)
+        ),
+    )
+    with pytest.raises(InputError, match=r"115,200 crops of 224 px, 17\.3 GB .* 19\.0 GB .*--residency mmap"):
+        preflight(large, residency="object-store", object_store_bytes=19 * 10**9)
+    assert "17.3 GB" in preflight(large, residency="object-store", object_store_bytes=20 * 10**9)
+    assert "17.3 GB" in preflight(large, residency="mmap")
+    with pytest.raises(InputError, match="mock:///faces; copy the store"):
+        preflight(replace(large, store="mock:///faces"), residency="mmap")
+
+
+@pytest.mark.ray
+def test_the_default_size_is_the_one_that_ray_takes() -> None:
+    from ray._common.utils import get_system_memory
+    from ray._private.utils import resolve_object_store_memory
+
+    wanted = resolve_object_store_memory(get_system_memory())
+    assert abs(default_object_store_bytes() / wanted - 1) < 0.02
 
 
 @pytest.fixture(scope="module")
