@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,9 @@ class Point:
     y: float
     """Validation score as recorded."""
     on_front: bool
-    """No other trial is at least as good on both axes and better on one."""
+    """No other trial is at least as good in every objective and better in one."""
+    on_line: bool
+    """The same on the two axes alone; equal to `on_front` without a third objective."""
     x_high: float | None = None
     """Upper end of the cost's interval (latency's p90)."""
     y_interval: tuple[float, float] | None = None
@@ -52,21 +55,34 @@ class Comparison:
     data: DataIdentity
     x: Objective
     y: Objective
+    z: Objective | None
+    """Third objective, a second cost; None for a front of two."""
     points: tuple[Point, ...]
     """In the order of the trials."""
     knee: int | None
     """Index into `points`."""
     hypervolume: float
     """Dominated share of the box between `reference` and the ideal corner, in [0, 1]."""
-    reference: tuple[float, float]
-    """Worst corner that the hypervolume counts from: 1.1 times the largest cost, and the score at chance."""
+    reference: tuple[float, ...]
+    """Worst corner that the hypervolume counts from, in the order of `objectives`: 1.1 times the largest cost,
+    and the score at chance (the worst score where there is no chance level)."""
     notes: tuple[str, ...]
     """What was left out, and why."""
 
     @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The axes, and the third objective if there is one."""
+        return (self.x, self.y) if self.z is None else (self.x, self.y, self.z)
+
+    @property
     def front(self) -> tuple[Point, ...]:
-        """Points on the front, cheapest first; equal points once each."""
+        """Points on the front, cheapest first."""
         return tuple(sorted((point for point in self.points if point.on_front), key=lambda point: point.x))
+
+    @property
+    def line(self) -> tuple[Point, ...]:
+        """Points on the front of the two axes, cheapest first."""
+        return tuple(sorted((point for point in self.points if point.on_line), key=lambda point: point.x))
 
 
 def by_data(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], ...]:
@@ -87,7 +103,8 @@ def sample(
 ) -> Samples:
     """Return the bootstrapped scores of at most `MOST_SAMPLED` trials, by run id.
 
-    Trials on the front of any of the costs come first, then those with the best scores.
+    Those that lie on the front of any of the costs come first, then those whose score is nearest to that of the
+    best trial that costs no more.
 
     Args:
         trials: trials of one store and split.
@@ -99,14 +116,16 @@ def sample(
     if y.name not in intervals.SCORES and not y.name.startswith("accuracy_"):
         return {}
     scored = [trial for trial in trials if math.isfinite(y.value(trial))]
-    on_front: set[str] = set()
+    gap = dict.fromkeys((trial.run_id for trial in scored), math.inf)
     for x in xs:
         costed = [trial for trial in scored if math.isfinite(x.value(trial))]
-        if costed:
-            marks = fronts.non_dominated(_costs(costed, x, y))
-            on_front |= {trial.run_id for trial, mark in zip(costed, marks, strict=True) if mark}
-    sign = -1.0 if y.maximise else 1.0
-    scored.sort(key=lambda trial: (trial.run_id not in on_front, sign * y.value(trial)))
+        points = _costs(costed, x, y)
+        best = math.inf
+        for index in np.lexsort(points.T[::-1]).tolist() if costed else []:
+            best = min(best, points[index, 1])
+            run_id = costed[index].run_id
+            gap[run_id] = min(gap[run_id], points[index, 1] - best)
+    scored.sort(key=lambda trial: gap[trial.run_id])
     found = {t.run_id: intervals.read_predictions(t, tracking_uri) for t in scored[:MOST_SAMPLED]}
     have = {run_id: entry for run_id, entry in found.items() if entry is not None}
     if not have:
@@ -115,88 +134,94 @@ def sample(
     return dict(zip(have, scores, strict=True))
 
 
-def front_probabilities(trials: Sequence[Trial], x: Objective, y: Objective, samples: Samples) -> dict[str, float]:
-    """Return the probability to be on the front of (x, y), by run id, of sampled trials that have a cost."""
-    have = [trial for trial in trials if trial.run_id in samples and math.isfinite(x.value(trial))]
+def front_probabilities(
+    trials: Sequence[Trial], costs: Sequence[Objective], y: Objective, samples: Samples
+) -> dict[str, float]:
+    """Return the probability to be on the front of costs and score, by run id, of sampled trials that have them."""
+    have = [t for t in trials if t.run_id in samples and all(math.isfinite(cost.value(t)) for cost in costs)]
     if not have:
         return {}
-    cost = np.array([x.value(trial) for trial in have]) * (-1.0 if x.maximise else 1.0)
     scores = np.stack([samples[trial.run_id] for trial in have])
-    share = intervals.front_probability(cost, scores, maximise=y.maximise)
+    share = intervals.front_probability(_costs(have, *costs), scores, maximise=y.maximise)
     return {trial.run_id: float(value) for trial, value in zip(have, share, strict=True)}
 
 
-def compare(trials: Sequence[Trial], x: Objective, y: Objective, samples: Samples | None = None) -> Comparison:
-    """Compare the trials of one store and split on two axes.
+def compare(
+    trials: Sequence[Trial],
+    x: Objective,
+    y: Objective,
+    samples: Samples | None = None,
+    *,
+    z: Objective | None = None,
+) -> Comparison:
+    """Compare the trials of one store and split on two axes, and a third objective if there is one.
 
     Args:
         trials: one or more, all with the same `data`.
         x: cost.
         y: validation score.
         samples: `sample(...)` of the same trials and score; without it there are no intervals.
+        z: a second cost.
     """
     samples = samples or {}
-    notes: list[str] = []
-    for axis in (x, y):
+    costs = (x,) if z is None else (x, z)
+    kept = [trial for trial in trials if all(math.isfinite(axis.value(trial)) for axis in (*costs, y))]
+    shared: dict[str, Any] = {"data": trials[0].data, "x": x, "y": y, "z": z}
+    notes = _notes(trials, kept, (*costs, y), samples)
+    if not kept:
+        return Comparison(**shared, points=(), knee=None, hypervolume=0.0, reference=(), notes=notes)
+    flat, full = _costs(kept, x, y), _costs(kept, x, y, *costs[1:])
+    line, marks = fronts.non_dominated(flat), fronts.non_dominated(full)
+    probability = front_probabilities(kept, costs, y, samples)
+    reference, volume = _hypervolume(full, y)
+    points = tuple(
+        Point(
+            trial=trial,
+            x=x.value(trial),
+            y=y.value(trial),
+            on_front=bool(on_front),
+            on_line=bool(on_line),
+            x_high=trial.metrics.get(x.upper_key) if x.upper_key else None,
+            y_interval=intervals.interval(samples[trial.run_id]) if trial.run_id in samples else None,
+            front_probability=probability.get(trial.run_id),
+        )
+        for trial, on_front, on_line in zip(kept, marks, line, strict=True)
+    )
+    knee = fronts.knee(flat) if z is None else None
+    return Comparison(**shared, points=points, knee=knee, hypervolume=volume, reference=reference, notes=notes)
+
+
+def _notes(
+    trials: Sequence[Trial], kept: Sequence[Trial], axes: Sequence[Objective], samples: Samples
+) -> tuple[str, ...]:
+    """Return what was left out, and why."""
+    notes = []
+    for axis in axes:
         without = [trial.name for trial in trials if not math.isfinite(axis.value(trial))]
         if without:
             notes.append(f"left out without a finite {axis.key}: {_listed(without)}")
-    kept = [trial for trial in trials if math.isfinite(x.value(trial)) and math.isfinite(y.value(trial))]
-    if not kept:
-        return Comparison(
-            data=trials[0].data,
-            x=x,
-            y=y,
-            points=(),
-            knee=None,
-            hypervolume=0.0,
-            reference=(math.nan, math.nan),
-            notes=tuple(notes),
-        )
     without = [trial.name for trial in kept if trial.run_id not in samples]
     if without and len(kept) <= MOST_SAMPLED:
         notes.append(f"without an interval: {_listed(without)}")
-    points = _costs(kept, x, y)
-    marks = fronts.non_dominated(points)
-    probability = front_probabilities(kept, x, y, samples)
-    reference, volume = _hypervolume(points, y)
-    return Comparison(
-        data=kept[0].data,
-        x=x,
-        y=y,
-        points=tuple(
-            Point(
-                trial=trial,
-                x=x.value(trial),
-                y=y.value(trial),
-                on_front=bool(mark),
-                x_high=trial.metrics.get(x.upper_key) if x.upper_key else None,
-                y_interval=intervals.interval(samples[trial.run_id]) if trial.run_id in samples else None,
-                front_probability=probability.get(trial.run_id),
-            )
-            for trial, mark in zip(kept, marks, strict=True)
-        ),
-        knee=fronts.knee(points),
-        hypervolume=volume,
-        reference=reference,
-        notes=tuple(notes),
-    )
+    return tuple(notes)
 
 
-def _costs(trials: Sequence[Trial], x: Objective, y: Objective) -> fronts.FloatArray:
-    """Return (num_trials, 2) costs to be minimised."""
-    columns = [(np.array([axis.value(trial) for trial in trials]), axis.maximise) for axis in (x, y)]
-    return fronts.costs(*columns)
+def _costs(trials: Sequence[Trial], *axes: Objective) -> fronts.FloatArray:
+    """Return (num_trials, num_axes) costs to be minimised."""
+    return fronts.costs(*((np.array([axis.value(trial) for trial in trials]), axis.maximise) for axis in axes))
 
 
-def _hypervolume(points: fronts.FloatArray, y: Objective) -> tuple[tuple[float, float], float]:
-    """Return the reference point and the dominated share of the box from it to (cost 0, perfect score)."""
-    worst_x = float(points[:, 0].max()) * 1.1
-    worst_y = CHANCE if y.maximise else float(points[:, 1].max())
-    box = worst_x * ((1.0 - worst_y) if y.maximise else worst_y)
-    corner = np.array([worst_x, -worst_y if y.maximise else worst_y])
-    volume = fronts.hypervolume(points, corner) / box if box > 0 else 0.0
-    return (worst_x, worst_y), volume
+def _hypervolume(points: fronts.FloatArray, y: Objective) -> tuple[tuple[float, ...], float]:
+    """Return the reference point and the dominated share of the box from it to (cost 0, perfect score, cost 0)."""
+    worst = points.max(axis=0) * 1.1
+    worst[1] = -CHANCE if y.maximise else points[:, 1].max()
+    ideal = np.zeros(points.shape[1])
+    ideal[1] = -1.0 if y.maximise else 0.0
+    box = float(np.prod(worst - ideal))
+    volume = fronts.hypervolume(points, worst) / box if box > 0 else 0.0
+    shown = [float(value) for value in worst]
+    shown[1] = abs(shown[1])
+    return tuple(shown), volume
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

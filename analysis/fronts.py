@@ -26,6 +26,8 @@ def non_dominated(points: FloatArray) -> NDArray[np.bool_]:
         (num_points,) bool.
     """
     _check(points)
+    if points.shape[1] == 2:
+        return _non_dominated_pairs(points)
     order = np.lexsort(points.T[::-1])  # by the first objective, then the second, ...
     front = np.empty((0, points.shape[1]))
     marks = np.zeros(len(points), dtype=np.bool_)
@@ -38,15 +40,36 @@ def non_dominated(points: FloatArray) -> NDArray[np.bool_]:
     return marks
 
 
+def _non_dominated_pairs(points: FloatArray) -> NDArray[np.bool_]:
+    """Return the same for two objectives by one sort.
+
+    Among the points of one first objective the best second survives, if it beats all cheaper points.
+    """
+    order = np.lexsort(points.T[::-1])
+    first, second = points[order].T
+    starts = np.flatnonzero(np.diff(first, prepend=-np.inf))
+    group = np.cumsum(np.isin(np.arange(len(order)), starts)) - 1
+    best = second[starts]  # of each distinct first objective, since the second is sorted within it
+    before = np.concatenate([[np.inf], np.minimum.accumulate(best)[:-1]])
+    marks = np.zeros(len(points), dtype=np.bool_)
+    marks[order] = (second == best[group]) & (best < before)[group]
+    return marks
+
+
 def hypervolume(points: FloatArray, reference: FloatArray) -> float:
-    """Return the area (2 objectives) that the points dominate within a reference point.
+    """Return the area (2 objectives) or volume (3) that the points dominate within a reference point.
 
     Args:
-        points: (num_points, 2) float64, minimised.
-        reference: (2,) float64; points that are not better in both objectives add nothing.
+        points: (num_points, 2 or 3) float64, minimised.
+        reference: (2 or 3,) float64; points that are not better in every objective add nothing.
     """
     _check(points)
     inside = points[(points < reference).all(axis=1)]
+    if points.shape[1] == 3:  # slices between neighbouring levels of the third objective
+        levels = np.unique(inside[:, 2])
+        depths = np.diff(levels, append=reference[2])
+        areas = (hypervolume(inside[inside[:, 2] <= level, :2], reference[:2]) for level in levels)
+        return float(sum(area * depth for area, depth in zip(areas, depths, strict=True)))
     inside = inside[np.lexsort(inside.T[::-1])]
     area, lowest = 0.0, float(reference[1])
     for first, second in inside:

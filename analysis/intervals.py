@@ -5,6 +5,7 @@ video a weight (how often it was drawn, multinomial) and every trial is scored u
 that two trials are compared on the same videos. A fake belongs to the video that it was made from.
 """
 
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ FloatArray = NDArray[np.float64]
 LEVEL = 0.95
 REPLICATES = 1000
 PREDICTIONS = "predictions.arrow"
+SWAPPED = re.compile(r"^(?:(\d+)_\d+|(id\d+)_id\d+(_\d+))$")
 SCORES = ("accuracy", "auc")
 """Scores that have an interval; others are drawn as points."""
 
@@ -66,12 +68,14 @@ def read_predictions(trial: Trial, tracking_uri: str, split: str = "val") -> Pre
 
 
 def source_of(video_ids: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Return the source video of each video: `000_003` was made from `000`.
+    """Return the source video of each video, read from its name where its name tells.
 
-    Names without an underscore are their own source.
+    FaceForensics++ `000_003` was made from `000`, Celeb-DF `id0_id1_0002` from `id0_0002`; every other video is
+    its own source. Only for predictions that do not say it themselves, in a column `target_id`.
     """
     names, inverse = np.unique(video_ids, return_inverse=True)
-    return np.array([name.partition("_")[0] for name in names.tolist()])[inverse]
+    made_from = [SWAPPED.sub(r"\1\2\3", name) for name in names.tolist()]
+    return np.array(made_from, dtype=np.str_)[inverse]
 
 
 def draw_weights(num_sources: int, *, replicates: int = REPLICATES, seed: int = 0) -> FloatArray:
@@ -110,11 +114,11 @@ def interval(scores: FloatArray, level: float = LEVEL) -> tuple[float, float]:
     return float(np.nanquantile(scores, tail)), float(np.nanquantile(scores, 1 - tail))
 
 
-def front_probability(cost: FloatArray, scores: FloatArray, *, maximise: bool) -> FloatArray:
+def front_probability(costs: FloatArray, scores: FloatArray, *, maximise: bool) -> FloatArray:
     """Return each trial's share of draws in which no other trial dominates it.
 
     Args:
-        cost: (num_trials,) the cost, which does not vary between draws, minimised.
+        costs: (num_trials, num_costs) costs, which do not vary between draws, minimised.
         scores: (num_trials, replicates) scores under shared draws.
         maximise: True when a larger score is better.
 
@@ -122,9 +126,10 @@ def front_probability(cost: FloatArray, scores: FloatArray, *, maximise: bool) -
         (num_trials,) in [0, 1].
     """
     good = scores if maximise else -scores
-    share = np.empty(len(cost))
-    for index in range(len(cost)):
-        cheaper, as_cheap = cost < cost[index], cost <= cost[index]
+    share = np.empty(len(costs))
+    for index in range(len(costs)):
+        as_cheap = (costs <= costs[index]).all(axis=1)
+        cheaper = as_cheap & (costs < costs[index]).any(axis=1)
         # One that costs less dominates at an equal score, one that costs the same only at a better score.
         beaten = (good[cheaper] >= good[index]).any(axis=0) | (good[as_cheap] > good[index]).any(axis=0)
         share[index] = 1.0 - beaten.mean()

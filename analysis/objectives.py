@@ -4,8 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.runs import Trial, near
+from analysis.addresses import near
+from analysis.runs import Trial
 from data_store.errors import InputError
+
+LARGEST = 1e300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,12 @@ class Objective:
     """Metric key of the interval's upper end where the run records one (latency's p90)."""
 
     def value(self, trial: Trial) -> float:
-        """Return the recorded value, `nan` when the trial has none."""
-        return trial.metrics.get(self.key, math.nan)
+        """Return the recorded value, `nan` when the trial has none or an infinite one.
+
+        MLflow's database keeps infinity as the largest double.
+        """
+        value = trial.metrics.get(self.key, math.nan)
+        return value if abs(value) < LARGEST else math.nan
 
     def show(self, value: float, *, unit: bool = True) -> str:
         """Return a recorded value as text in the shown unit: `13.74 MB`."""
@@ -123,10 +130,10 @@ _SCORES: dict[str, tuple[str, str, bool, float, int]] = {  # label, unit, larger
 }
 
 
-def cost(name: str) -> Objective:
+def cost(name: str, flag: str = "--x") -> Objective:
     """Return the cost of that name; `InputError` names the near ones otherwise."""
     if name not in COSTS:
-        raise InputError(f"--x must be one of {', '.join(COSTS)}, but got {name!r}; {near(name, list(COSTS))}")
+        raise InputError(f"{flag} must be one of {', '.join(COSTS)}, but got {name!r}; {near(name, list(COSTS))}")
     return COSTS[name]
 
 

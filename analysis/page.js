@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const N = R.trials.name.length, MARGIN = { left: 62, right: 18, top: 26, bottom: 50 };
 const ROWS = 50, SVG = "http://www.w3.org/2000/svg";
 const axis = Object.fromEntries(R.axes.map((a) => [a.name, a]));
-const state = { x: R.x, y: R.y, data: 0, log: false, bars: true, words: "", off: { architecture: new Set(), sweep: new Set() },
+const state = { x: R.x, y: R.y, z: R.z, published: false, data: 0, log: false, bars: true, words: "", off: { architecture: new Set(), sweep: new Set() },
   limits: {}, pinned: new Set(), sort: null, all: false };
 const styles = Object.fromEntries(R.architectures.map((name, i) => [name, { colour: R.colours[i % R.colours.length],
   shape: R.shapes[i % R.shapes.length] }]));
@@ -35,7 +35,7 @@ function html(parent, tag, text, cls) {
 function chosen() {
   const words = state.words.toLowerCase().split(/\s+/).filter(Boolean), out = [];
   for (let i = 0; i < N; i++) {
-    if (R.trials.data[i] !== state.data || value(i, state.x) === null || value(i, state.y) === null) continue;
+    if (R.trials.data[i] !== state.data || objectives().some((name) => value(i, name) === null)) continue;
     if (state.off.architecture.has(R.trials.architecture[i]) || state.off.sweep.has(R.trials.sweep[i])) continue;
     if (!words.every((w) => haystack[i].includes(w))) continue;
     if (Object.entries(state.limits).every(([name, limit]) => {
@@ -46,18 +46,18 @@ function chosen() {
   return out;
 }
 // Marks the trials that no shown trial dominates: nowhere worse and somewhere better. Equal points are marked alike.
-function frontOf(shown) {
-  const sx = axis[state.x].maximise ? -1 : 1, sy = axis[state.y].maximise ? -1 : 1;
-  const key = (i) => [sx * value(i, state.x), sy * value(i, state.y)];
-  const sorted = shown.map((i) => [i, ...key(i)]).sort((a, b) => a[1] - b[1] || a[2] - b[2]);
-  const front = new Set();
-  let best = Infinity, at = null;
-  for (const [i, cx, cy] of sorted) {
-    if (cy < best) { best = cy; at = cx; front.add(i); } else if (cy === best && cx === at) front.add(i);
-  }
-  return front;
+function frontOf(shown, names) {
+  const costs = shown.map((i) => [i, names.map((name) => (axis[name].maximise ? -1 : 1) * value(i, name))]);
+  const front = [], none = (a, b) => a.every((v, k) => v <= b[k]) && a.some((v, k) => v < b[k]);
+  costs.sort(([, a], [, b]) => { for (let k = 0; k < a.length; k++) if (a[k] !== b[k]) return a[k] - b[k]; return 0; });
+  for (const [i, c] of costs) if (!front.some(([, other]) => none(other, c))) front.push([i, c]);
+  return new Set(front.map(([i]) => i));
 }
-function probability(i) { const p = R.probability[state.x]; return p && state.y === R.y ? p[i] : null; }
+function objectives() { return state.z && state.z !== state.x ? [state.x, state.y, state.z] : [state.x, state.y]; }
+function probability(i) {
+  const p = R.probability[objectives().length > 2 ? `${state.x}|${state.z}` : state.x];
+  return p && state.y === R.y ? p[i] : null;
+}
 function interval(i) { const s = R.intervals[state.y]; return s ? s[i] : null; }
 
 // ---- the plot ------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ function drawPlot() {
   const svg = $("plot"), W = svg.clientWidth || 1000, H = svg.clientHeight || 520, ax = axis[state.x], ay = axis[state.y];
   svg.replaceChildren();
   svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-  const shown = view.shown, front = view.front, M = MARGIN;
+  const shown = view.shown, front = view.front, line = view.line, M = MARGIN;
   if (!shown.length) { put(svg, "text", { x: W / 2, y: H / 2, "text-anchor": "middle" }, "No trial is within these limits."); view.points = []; return; }
   const few = shown.length <= 60, xs = shown.map((i) => value(i, state.x) * ax.scale);
   const upper = ax.upper && R.metrics[ax.upper] ? (i) => R.metrics[ax.upper][i] : () => null;
@@ -111,6 +111,11 @@ function drawPlot() {
   for (const v of xs) { x0 = Math.min(x0, v); x1 = Math.max(x1, v); }
   for (const i of barred) if (upper(i) !== null) x1 = Math.max(x1, upper(i) * ax.scale);
   for (const v of ends) { y0 = Math.min(y0, v); y1 = Math.max(y1, v); }
+  const published = state.published && state.y === "accuracy" ? R.published.filter((p) => p.costs[state.x] !== undefined) : [];
+  for (const p of published) {
+    const x = p.costs[state.x] * ax.scale, y = p.accuracy * ay.scale;
+    x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y);
+  }
   const log = state.log && x0 > 0, tall = Math.max(y1 - y0, 0.02 * Math.abs(y1), 1e-9), wide = Math.max(x1 - x0, 0.12 * Math.abs(x1), 1e-9);
   const ratio = log ? Math.max(x1 / x0, 1.2) ** 0.12 : 1;
   const X0 = log ? x0 / ratio : x0 - 0.1 * wide, X1 = log ? x1 * ratio ** 1.5 : x1 + 0.22 * wide, Y0 = y0 - 0.06 * tall, Y1 = y1 + 0.09 * tall;
@@ -129,7 +134,7 @@ function drawPlot() {
   side.textContent = `${ay.label}${ay.unit ? ` (${ay.unit})` : ""}\u2003${ay.maximise ? "higher is better \u2192" : "\u2190 lower is better"}`;
   put(svg, "text", { x: M.left + 3, y: M.top - 9, class: "soft" }, ay.maximise ? "\u2196 better" : "\u2199 better");
 
-  const steps = [...front].sort((a, b) => value(a, state.x) - value(b, state.x));
+  const steps = [...line].sort((a, b) => value(a, state.x) - value(b, state.x));
   const floor = ay.maximise ? H - M.bottom : M.top;
   let d = "";
   for (const i of steps) { const at = [px(value(i, state.x) * ax.scale), py(value(i, state.y) * ay.scale)]; d += d ? `H${at[0]}V${at[1]}` : `M${at[0]},${floor}V${at[1]}`; }
@@ -139,12 +144,14 @@ function drawPlot() {
   const columns = new Map(), shift = new Map();
   if (few) for (const i of shown) { const k = value(i, state.x); columns.set(k, [...(columns.get(k) || []), i]); }
   for (const members of columns.values()) {
-    members.sort((a, b) => front.has(b) - front.has(a) || R.trials.name[a].localeCompare(R.trials.name[b], "en", { numeric: true }));
+    members.sort((a, b) => line.has(b) - line.has(a) || R.trials.name[a].localeCompare(R.trials.name[b], "en", { numeric: true }));
     const gap = Math.min(12, (W - 80) / (2.5 * columns.size * members.length));
     members.forEach((i, k) => shift.set(i, k * gap));
   }
   const points = shown.map((i) => ({ i, x: px(value(i, state.x) * ax.scale) + (shift.get(i) || 0), y: py(value(i, state.y) * ay.scale), status: view.status(i) }));
   const order = { sure: 0, dominated: 1, front: 2 }, obstacles = [], where = new Map(points.map((p) => [p.i, p]));
+  const crosses = published.map((p) => ({ words: p.name, x: px(p.costs[state.x] * ax.scale), y: py(p.accuracy * ay.scale) }));
+  for (const p of crosses) put(svg, "path", { d: `M${p.x - 5},${p.y - 5}l10,10m0,-10l-10,10`, stroke: "#8a8a8a", "stroke-width": 2, class: "published" });
   const bars = put(svg, "g", {}), dots = put(svg, "g", {}), names = put(svg, "g", {});
   const seen = new Set();
   for (const i of barred) {
@@ -172,14 +179,15 @@ function drawPlot() {
   steps.forEach((i, k) => { const y = py(value(i, state.y) * ay.scale); obstacles.push([px(value(i, state.x) * ax.scale), y - 1, k + 1 < steps.length ? px(value(steps[k + 1], state.x) * ax.scale) : W - M.right, y + 1, 4]); });
   const named = points.filter((p) => shown.length <= 15 || p.status === "front" || state.pinned.has(p.i))
     .sort((a, b) => state.pinned.has(b.i) - state.pinned.has(a.i) || order[b.status] - order[a.status]).slice(0, 24);
-  placeNames(names, named, obstacles, [M.left, M.top, W - M.right, H - M.bottom], (p) => `${R.trials.name[p.i]}\u2002${show(value(p.i, state.y), ay)}`);
+  placeNames(names, [...named, ...crosses], obstacles, [M.left, M.top, W - M.right, H - M.bottom],
+    (p) => p.words || `${R.trials.name[p.i]}\u2002${show(value(p.i, state.y), ay)}`);
   view.points = points;
 }
 // Each name goes to the cheapest free place near its point; names never overlap one another.
 function placeNames(parent, named, obstacles, frame, label) {
   const placed = [], hit = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
   for (const p of named) {
-    const text = put(parent, "text", { class: "name" + (p.status === "front" ? " front" : "") }, label(p));
+    const text = put(parent, "text", { class: "name" + (p.words ? " soft" : p.status === "front" ? " front" : "") }, label(p));
     const w = text.getBBox().width + 4, h = 17;
     let best = null;
     for (const reach of [13, 26, 40, 56, 80]) for (let step = 0; step <= 16; step++) for (const side of [1, -1]) {

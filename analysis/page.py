@@ -10,6 +10,7 @@ from typing import Any
 from analysis.comparison import CHANCE, SURE, Comparison
 from analysis.objectives import COSTS, Objective, describe_score
 from analysis.plots import COLOURS
+from analysis.published import published, published_models
 from analysis.runs import Trial
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +37,8 @@ def write_page(
         subtitles: a line under the title for each comparison.
         title: the page's heading.
         link: address of MLflow's UI, without its `#/...` part.
-        probabilities: for each comparison, cost name -> run id -> probability to be on the front.
+        probabilities: for each comparison, `cost` or `cost|cost` -> run id -> probability to be on the
+            front.
         notes: sentences on what the trials leave out.
     """
     record = _record(comparisons, subtitles, title, link, probabilities) | {"notes": notes}
@@ -68,7 +70,7 @@ def _record(
     trials = [point.trial for _, point in placed]
     axes = _axes(trials)
     keys = {key for axis in axes for key in (axis["key"], axis["upper"], axis["test"]) if key}
-    order = sorted(range(len(trials)), key=lambda i: (trials[i].ended is None, str(trials[i].ended)))
+    order = sorted(range(len(trials)), key=lambda i: trials[i].ended or math.inf)
     rank = {index: position for position, index in enumerate(order)}
     y = comparisons[0].y
     return {
@@ -76,6 +78,11 @@ def _record(
         "link": link,
         "x": comparisons[0].x.name,
         "y": y.name,
+        "z": comparisons[0].z.name if comparisons[0].z else "",
+        "source": published()["source"].split(",")[0],
+        "published": [
+            {"name": model.name, "accuracy": model.accuracy, "costs": dict(model.costs)} for model in published_models()
+        ],
         "sure": SURE,
         "chance": CHANCE,
         "colours": COLOURS,
@@ -94,7 +101,7 @@ def _record(
             "experiment": [trial.experiment_id for trial in trials],
             "architecture": [trial.architecture for trial in trials],
             "role": [trial.role for trial in trials],
-            "ended": [f"{trial.ended:%Y-%m-%d %H:%M} UTC" if trial.ended else "-" for trial in trials],
+            "ended": [trial.date for trial in trials],
             "order": [rank[index] for index in range(len(trials))],
         },
         "metrics": {key: [_short(trial.metrics.get(key)) for trial in trials] for key in sorted(keys)},
@@ -102,7 +109,7 @@ def _record(
         "intervals": {y.name: [[_short(end) for end in p.y_interval] if p.y_interval else None for _, p in placed]},
         "probability": {
             name: [_short(probabilities[k].get(name, {}).get(point.trial.run_id)) for k, point in placed]
-            for name in COSTS
+            for name in dict.fromkeys(name for by_cost in probabilities for name in by_cost)
         },
     }
 

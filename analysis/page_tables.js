@@ -10,7 +10,7 @@ function drawLegend() {
     const i = view.shown.find((k) => R.trials.architecture[k] === name && (R.trials.role[k] === "teacher") === (role === "teacher"));
     if (i !== undefined) add(i, "front", role === "teacher" ? `${name}, teacher` : name);
   }
-  html(box, "span", "filled: on the front");
+  html(box, "span", objectives().length > 2 ? `filled: on the front with ${axis[state.z].short}` : "filled: on the front");
   if (view.shown.some((i) => view.status(i) === "dominated")) html(box, "span", "hollow: dominated");
   if (view.shown.some((i) => view.status(i) === "sure")) html(box, "span", "small and faint: dominated, 95 % confident");
 }
@@ -39,7 +39,7 @@ function showTip(p, event) {
   tip.replaceChildren();
   html(tip, "b", R.trials.name[p.i]);
   html(tip, "div", `${R.trials.architecture[p.i]}, ${R.trials.role[p.i]} \u00b7 ${R.trials.sweep[p.i]}`);
-  const main = new Set([state.x, state.y, "accuracy", "auc", "size_mb", "latency", "latency_ratio"].map((n) => axis[n] && axis[n].label));
+  const main = new Set([...objectives(), "accuracy", "auc", "size_mb", "latency", "latency_ratio"].map((n) => axis[n] && axis[n].label));
   const list = html(tip, "dl");
   for (const [k, v] of describe(p.i)) if (main.has(k) || main.has(k.replace("Test", "Validation"))) { html(list, "dt", k); html(list, "dd", v); }
   for (const [k, v] of parameters(p.i).filter(([k]) => !k.startsWith("recipe.") && k !== "architecture").slice(0, 9)) { html(list, "dt", k); html(list, "dd", v); }
@@ -146,8 +146,8 @@ function drawGrowth() {
 
 // ---- controls ------------------------------------------------------------------------------------------------
 function redraw() {
-  const shown = chosen(), front = frontOf(shown);
-  view = { ...view, shown, front, status: (i) => {
+  const shown = chosen(), line = frontOf(shown, [state.x, state.y]), front = objectives().length > 2 ? frontOf(shown, objectives()) : line;
+  view = { ...view, shown, front, line, status: (i) => {
     if (front.has(i)) return "front";
     const p = probability(i);
     return p !== null && p !== undefined && p < R.sure ? "sure" : "dominated";
@@ -155,6 +155,7 @@ function redraw() {
   drawPlot(); drawLegend(); drawPinned(); drawTable(); drawGrowth();
   const parts = [];
   if (state.bars && R.intervals[state.y]) parts.push("Bars: 95 % interval, bootstrap over source videos.");
+  if (state.published) parts.push(`Crosses: published in ${R.source}; test accuracy on other data, another split and other hardware.`);
   if (axis[state.x].upper) parts.push("Sideways bars: median to p90.");
   if (shown.length <= 60) parts.push("Points of equal cost stand side by side.");
   parts.push("The front is of the trials shown and is chosen on validation; test scores are for reading only.");
@@ -197,19 +198,22 @@ function dataChanged() {
   $("subtitle").textContent = R.data[state.data].subtitle;
 }
 function reset() {
-  Object.assign(state, { log: false, bars: true, words: "", limits: {}, sort: null, all: false, x: R.x, y: R.y });
+  Object.assign(state, { log: false, bars: true, words: "", limits: {}, sort: null, all: false, x: R.x, y: R.y, z: R.z, published: false });
   state.off.architecture.clear(); state.off.sweep.clear();
-  $("log").checked = false; $("bars").checked = true; $("words").value = ""; $("x").value = R.x; $("y").value = R.y;
+  $("log").checked = false; $("bars").checked = true; $("words").value = ""; $("x").value = R.x; $("y").value = R.y; $("z").value = R.z; $("published").checked = false;
   dataChanged(); drawLimits(); redraw();
 }
 $("title").textContent = R.title;
 $("data-row").hidden = R.data.length < 2;
 fill($("data"), R.data.map((d, k) => [String(k), d.name]), "0");
 fill($("x"), R.axes.filter((a) => a.cost).map((a) => [a.name, a.label]), state.x);
+fill($("z"), [["", "nothing else"], ...R.axes.filter((a) => a.cost).map((a) => [a.name, a.label])], state.z);
 fill($("y"), R.axes.filter((a) => !a.cost).map((a) => [a.name, a.label]), state.y);
 $("data").onchange = (e) => { state.data = +e.target.value; state.pinned.clear(); dataChanged(); redraw(); };
 $("x").onchange = (e) => { state.x = e.target.value; drawLimits(); redraw(); };
 $("y").onchange = (e) => { state.y = e.target.value; drawLimits(); redraw(); };
+$("z").onchange = (e) => { state.z = e.target.value; redraw(); };
+$("published").onchange = (e) => { state.published = e.target.checked; redraw(); };
 $("log").onchange = (e) => { state.log = e.target.checked; redraw(); };
 $("bars").onchange = (e) => { state.bars = e.target.checked; redraw(); };
 $("words").oninput = (e) => { state.words = e.target.value; redraw(); };

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import objectives, plots
+from analysis.addresses import TRACKING_HELP, default_tracking_uri, project_root, ui_address
 from analysis.comparison import Comparison, by_data, compare, front_probabilities, sample
 from analysis.page import write_page
-from analysis.runs import TRACKING_HELP, Trial, default_tracking_uri, project_root, read_runs, ui_address
+from analysis.published import PublishedModel, published_models
+from analysis.runs import CACHE, Trial, read_runs
 from data_store.errors import InputError, run_command
 
 
@@ -44,8 +46,10 @@ def draw(
     *,
     x: str = "size_mb",
     y: str = "accuracy",
+    z: str | None = None,
     tracking_uri: str | None = None,
     log_x: bool = False,
+    published: bool = False,
     notes: Sequence[str] = (),
 ) -> Pictures:
     """Draw the front of the given trials, one picture for each store and split.
@@ -55,8 +59,10 @@ def draw(
         out_dir: folder for the pictures; made when missing.
         x: cost: `size_mb`, `latency`, `latency_ratio`, `macs` or `parameters`.
         y: validation score: `accuracy`, `auc`, `accuracy_Deepfakes`, ...
+        z: a second cost: filled points are then on the front of all three.
         tracking_uri: MLflow's address, for links to the runs and predictions on a server.
         log_x: logarithmic cost axis.
+        published: draw the models of report SCSE23-0504 beside ours, where they have that cost.
         notes: sentences for the page on what the trials leave out.
 
     Raises:
@@ -64,14 +70,21 @@ def draw(
     """
     uri = tracking_uri or default_tracking_uri()
     cost, score = objectives.cost(x), objectives.score(y, trials)
+    third = objectives.cost(z, "--z") if z else None
+    if third is cost:
+        raise InputError(f"--z must be another cost than --x, but both are {x}; leave --z out")
     comparisons, probabilities = [], []
     for group in by_data(trials):
         samples = sample(group, score, tracking_uri=uri)
-        compared = compare(group, cost, score, samples)
+        compared = compare(group, cost, score, samples, z=third)
         if compared.points:
             comparisons.append(compared)
             axes = objectives.COSTS.values()
-            probabilities.append({axis.name: front_probabilities(group, axis, score, samples) for axis in axes})
+            chances = {axis.name: front_probabilities(group, (axis,), score, samples) for axis in axes}
+            if third:
+                both = front_probabilities(group, (cost, third), score, samples)
+                chances |= {f"{cost.name}|{third.name}": both, f"{third.name}|{cost.name}": both}
+            probabilities.append(chances)
     if not comparisons:
         raise InputError(
             f"a point needs a finite {cost.key} and {score.key}, but none of {len(trials)} trials has both; "
@@ -79,7 +92,8 @@ def draw(
         )
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        return _write(out_dir, comparisons, probabilities, trials, uri, log_x=log_x, notes=notes)
+        models = published_models() if published else ()
+        return _write(out_dir, comparisons, probabilities, uri, log_x=log_x, published=models, notes=notes)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"--out must be a folder that can be written, but {out_dir} is not: {reason}") from error
@@ -89,10 +103,10 @@ def _write(
     out_dir: Path,
     comparisons: Sequence[Comparison],
     probabilities: Sequence[dict[str, dict[str, float]]],
-    trials: Sequence[Trial],
     uri: str,
     *,
     log_x: bool,
+    published: Sequence[PublishedModel],
     notes: Sequence[str],
 ) -> Pictures:
     """Write all files."""
@@ -105,13 +119,15 @@ def _write(
         mark = f"-{compared.data.store_digest[:8]}-{compared.data.split_kind}" if apart else ""
         stem = f"pareto-{compared.x.name}-{compared.y.name}{mark}"
         files = (out_dir / f"{stem}.png", out_dir / f"{stem}.svg")
-        plots.draw_front(compared, files, title=title, subtitle=subtitle, log_x=log_x)
+        models = published if compared.y.name == "accuracy" else ()
+        plots.draw_front(compared, files, title=title, subtitle=subtitle, log_x=log_x, published=models)
         png.append(files[0])
         svg.append(files[1])
         titles.append(title)
         subtitles.append(subtitle)
     page = out_dir / f"pareto-{comparisons[0].x.name}-{comparisons[0].y.name}.html"
-    sweeps = _listed(sorted({trial.experiment for trial in trials}))
+    shown = [point.trial for compared in comparisons for point in compared.points]
+    sweeps = _listed(sorted({trial.experiment for trial in shown}))
     write_page(
         page,
         comparisons,
@@ -132,13 +148,13 @@ def _words(compared: Comparison) -> tuple[str, str]:
     stores = sorted({path.rstrip("/").rpartition("/")[2] for path in paths})
     profiles = sorted({trial.tags["profile"] for trial in trials if "profile" in trial.tags})
     title = f"{sweeps} on {_listed(stores)}" if stores else sweeps
-    ends = [trial.ended for trial in trials if trial.ended]
+    last = max(trials, key=lambda trial: trial.ended)
     dot = " \N{MIDDLE DOT} "
     parts = [
         compared.data.text,
         *([f"{_listed(profiles)} profile"] if profiles else []),
         f"{len(trials)} trials" if len(trials) > 1 else "1 trial",
-        *([f"{max(ends).day} {max(ends):%B %Y}"] if ends else []),
+        *([last.date] if last.ended else []),
     ]
     return title, dot.join(parts)
 
@@ -154,18 +170,21 @@ def _print_front(compared: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    x, y, test = compared.x, compared.y, compared.y.test()
-    worst = f"{x.show(compared.reference[0])}, {y.show(compared.reference[1])}"
+    y, test = compared.y, compared.y.test()
+    worst = ", ".join(axis.show(end) for axis, end in zip(compared.objectives, compared.reference, strict=True))
     table = Table(
         title=f"Pareto front, {compared.data.text}",
         caption=f"hypervolume {compared.hypervolume:.3f} from ({worst}); [ ] is the 95 % interval",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("trial", no_wrap=True)
-    table.add_column("model")
-    for head in (x.column, y.column, test.column if test else "", "on the front in"):
+    table.add_column("model", no_wrap=True)
+    costs = [axis for axis in compared.objectives if axis is not y]
+    heads = [*(axis.column for axis in costs), y.column, test.column if test else "", "on front"]
+    for head in heads:
         table.add_column(head.replace(" (", "\n("), justify="right", no_wrap=True)
     knee = compared.points[compared.knee].trial.run_id if compared.knee is not None else None
     for point in compared.front:
@@ -173,7 +192,7 @@ def _print_front(compared: Comparison) -> None:
         table.add_row(
             f"{point.trial.name}{' (knee)' if point.trial.run_id == knee else ''}",
             point.trial.architecture,
-            x.show(point.x, unit=False),
+            *(axis.show(axis.value(point.trial), unit=False) for axis in costs),
             f"{y.show(point.y, unit=False)}{f' [{ends[0]}, {ends[1]}]' if ends else ''}",
             test.show(test.value(point.trial), unit=False) if test else "",
             f"{100 * point.front_probability:.0f} %" if point.front_probability is not None else "-",
@@ -191,11 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", nargs="+", default=[], metavar="NAME", help="sweeps to draw (default: all)")
     parser.add_argument("--x", default="size_mb", help=f"cost: {', '.join(objectives.COSTS)} (default: size_mb)")
     parser.add_argument("--y", default="accuracy", help="validation score: accuracy, auc, accuracy_Deepfakes, ...")
+    parser.add_argument("--z", help="a second cost: a front of three objectives")
+    parser.add_argument("--published", action="store_true", help="draw the models of report SCSE23-0504 beside ours")
     parser.add_argument("--log-x", action="store_true", help="logarithmic cost axis")
     parser.add_argument("--out", type=Path, help="folder for the pictures (default: results/plots)")
     options = parser.parse_args(arguments)
     objectives.cost(options.x)
-    runs = read_runs(options.tracking_uri, options.sweep)
+    runs = read_runs(options.tracking_uri, options.sweep, cache=project_root() / CACHE)
     unfinished = _listed(list(runs.unfinished))
     notes = [f"not drawn, unfinished: {unfinished}"] if runs.unfinished else []
     pictures = draw(
@@ -203,6 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out or project_root() / "results" / "plots",
         x=options.x,
         y=options.y,
+        z=options.z,
+        published=options.published,
         tracking_uri=runs.tracking_uri,
         log_x=options.log_x,
         notes=notes,

@@ -1,27 +1,21 @@
 """Trials as MLflow recorded them: one frozen record a trial, and one clear error when there are none."""
 
-import difflib
-import os
-import sqlite3
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.addresses import MAKE_RUNS, check_tracking_uri, default_tracking_uri, near, one_line, ui_address
 from data_store.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
 
-MAKE_RUNS = "make some with `python sweeps/kd_alpha.py`"
-TRACKING_HELP = "MLflow's address (default: MLFLOW_TRACKING_URI, else results/mlflow.db)"
 PAGE_SIZE = 1000
-PREFLIGHT_SECONDS = 5.0
+CACHE = Path("results") / "cache"
+"""Below the project's root: what was read of finished sweeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +51,12 @@ class Trial:
     """`student` or `teacher`."""
     data: DataIdentity
     """Store and split that the trial was trained and measured on."""
-    ended: datetime | None
-    """When the run was finished (UTC)."""
+    status: str
+    """MLflow's status: `FINISHED`, `RUNNING`, `FAILED` or `KILLED`."""
+    started: int
+    """Milliseconds since 1970."""
+    ended: int
+    """Milliseconds since 1970; 0 while it runs."""
     artifact_uri: str
     """Where the run's artifacts lie."""
     params: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +65,12 @@ class Trial:
     """Final metrics: `val_accuracy`, `size_mb`, ...; scores in [0, 1]. Epoch histories are left out."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """The engine's tags: `profile`, `guarantee`, `graph`, `trial`, `store`, ..."""
+
+    @property
+    def date(self) -> str:
+        """Day on which it ended: `23 November 2026`; empty while it runs."""
+        moment = datetime.fromtimestamp(self.ended / 1000, UTC)
+        return f"{moment.day} {moment:%B %Y}" if self.ended else ""
 
     @property
     def architecture(self) -> str:
@@ -86,79 +90,121 @@ class Runs:
     """`name (STATUS)` of the trials that are running or failed: never drawn, always counted."""
 
 
-def project_root() -> Path:
-    """Return the checkout this package runs from, else the current folder."""
-    root = Path(__file__).resolve().parent.parent
-    return root if (root / "pyproject.toml").is_file() else Path.cwd()
-
-
-def default_tracking_uri() -> str:
-    """Return `MLFLOW_TRACKING_URI`, else the absolute address of `results/mlflow.db` in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'results' / 'mlflow.db'}"
-
-
-def sqlite_path(tracking_uri: str) -> Path | None:
-    """Return the file of an `sqlite:///` address, or None for another kind of address."""
-    prefix = "sqlite:///"
-    return Path(tracking_uri.removeprefix(prefix).split("?")[0]) if tracking_uri.startswith(prefix) else None
-
-
-def check_tracking_uri(tracking_uri: str) -> None:
-    """Raise `InputError` when the store cannot be read; reads nothing but its front door.
-
-    An sqlite file must exist and be MLflow's (MLflow would otherwise create one in silence); a server must
-    answer within `PREFLIGHT_SECONDS` (MLflow's own client retries for minutes).
-    """
-    path = sqlite_path(tracking_uri)
-    scheme = urllib.parse.urlsplit(tracking_uri).scheme
-    if path is not None:
-        if not path.is_file():
-            raise InputError(f"no results yet: there is no MLflow store at {path}; {MAKE_RUNS}")
-        if not _is_mlflow_database(path):
-            raise InputError(
-                f"the tracking store must be an MLflow database, but {path} is not one; {MAKE_RUNS}, "
-                "or name another with --tracking-uri"
-            )
-    elif scheme in ("http", "https"):
-        _check_server(tracking_uri)
-    elif scheme in ("", "file"):
-        raise InputError(
-            f"a tracking address must be sqlite:///FILE, http(s)://HOST or another database, but got "
-            f"{tracking_uri!r}; for a file write sqlite:///{Path(tracking_uri).absolute()}"
-        )
-
-
-def read_runs(tracking_uri: str | None = None, sweeps: Sequence[str] = ()) -> Runs:
+def read_runs(tracking_uri: str | None = None, sweeps: Sequence[str] = (), *, cache: Path | None = None) -> Runs:
     """Read the trials of the named sweeps (of all sweeps when none is named), page by page.
 
     Args:
         tracking_uri: MLflow's address; `default_tracking_uri()` when None.
         sweeps: names of experiments (`kd_alpha`) or of single sweeps (`kd_alpha-demo-1a2b3c4d`).
+        cache: folder in which the trials of finished sweeps are kept, so that a second reading asks MLflow for
+            new ones only; None to ask for everything.
 
     Raises:
         InputError: the store is missing or does not answer, a sweep's name is unknown, nothing is finished.
     """
+    from analysis.record_cache import RecordCache, read_cached
+
     uri = tracking_uri or default_tracking_uri()
     check_tracking_uri(uri)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri=uri)
     try:
-        experiments = {found.experiment_id: found for found in client.search_experiments()}
-        raw = _search(client, list(experiments), "tags.kind = 'trial'")
+        record = Record(MlflowClient(tracking_uri=uri))
+        chosen = _choose(record.sweeps, sweeps)
+        if cache is None:
+            trials = record.trials(chosen if sweeps else None)
+        else:
+            trials = read_cached(record, chosen, RecordCache.open(cache, uri), everything=not sweeps)
     except MlflowException as error:
         raise InputError(
-            f"the tracking store {uri} must be readable, but MLflow says: {_one_line(error)}; "
+            f"the tracking store {uri} must be readable, but MLflow says: {one_line(error)}; "
             "check the address, or `mlflow db upgrade` an old store"
         ) from error
-    return _select(uri, [_trial(run, experiments[run.info.experiment_id]) for run in raw], raw, sweeps)
+    return _finished(uri, trials)
 
 
-def ui_address(tracking_uri: str) -> str:
-    """Return where MLflow's UI shows a store: the server itself, or where `make ui` serves a local one."""
-    served = urllib.parse.urlsplit(tracking_uri).scheme in ("http", "https")
-    return tracking_uri.rstrip("/") if served else "http://127.0.0.1:5000"
+@dataclass(frozen=True, kw_only=True)
+class SweepRun:
+    """A sweep's own run in MLflow, the parent of its trials."""
+
+    run_id: str
+    """MLflow's run id."""
+    sweep: str
+    """`kd_alpha-demo-1a2b3c4d`."""
+    experiment: str
+    """`kd_alpha`."""
+    experiment_id: str
+    """MLflow's id of the experiment."""
+    status: str
+    """MLflow's status; `FINISHED` means that nothing of its trials will change."""
+    end_time: int
+    """Milliseconds since 1970; 0 while it runs."""
+
+
+class Record:
+    """Sweeps and trials of one tracking store, as MLflow's client finds them."""
+
+    def __init__(self, client: "MlflowClient") -> None:
+        """Find the experiments and the sweeps; trials are read when asked for."""
+        self._client = client
+        self._experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        self.sweeps = [self._sweep(run) for run in self._search("tags.kind = 'sweep'")]
+
+    def trials(self, sweeps: "Sequence[SweepRun] | None" = None) -> list[Trial]:
+        """Return the trials of the given sweeps, or every trial there is, oldest first."""
+        if sweeps is None:
+            return self._trials("tags.kind = 'trial'")
+        found = []
+        for sweep in sweeps:
+            condition = f"tags.kind = 'trial' and tags.sweep = '{_quoted(sweep.sweep)}'"
+            found += self._trials(condition, [sweep.experiment_id])
+        return found
+
+    def trials_since(self, start_time: int) -> list[Trial]:
+        """Return the trials that were started after a time (milliseconds since 1970)."""
+        return self._trials(f"tags.kind = 'trial' and attributes.start_time > {start_time}")
+
+    def deleted(self) -> set[str]:
+        """Return the ids of the trials that a user has deleted."""
+        from mlflow.entities import ViewType
+
+        return {run.info.run_id for run in self._search("tags.kind = 'trial'", view=ViewType.DELETED_ONLY)}
+
+    def _trials(self, condition: str, experiments: Sequence[str] | None = None) -> list[Trial]:
+        return [_trial(run, self._experiments[run.info.experiment_id]) for run in self._search(condition, experiments)]
+
+    def _search(self, condition: str, experiments: Sequence[str] | None = None, view: int | None = None) -> "list[Run]":
+        """Return all runs that match, oldest first, through MLflow's paged search."""
+        from mlflow.entities import ViewType
+
+        found: list[Run] = []
+        token: str | None = None
+        within = list(self._experiments if experiments is None else experiments)
+        while within:
+            page = self._client.search_runs(
+                within,
+                filter_string=condition,
+                run_view_type=ViewType.ACTIVE_ONLY if view is None else view,
+                max_results=PAGE_SIZE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found.extend(page)
+            token = page.token
+            if not token:
+                break
+        return found
+
+    def _sweep(self, run: "Run") -> SweepRun:
+        return SweepRun(
+            run_id=run.info.run_id,
+            sweep=run.data.tags.get("sweep", run.info.run_name),
+            experiment=self._experiments[run.info.experiment_id],
+            experiment_id=run.info.experiment_id,
+            status=run.info.status,
+            end_time=run.info.end_time or 0,
+        )
 
 
 def run_link(tracking_uri: str, trial: Trial) -> str:
@@ -166,50 +212,22 @@ def run_link(tracking_uri: str, trial: Trial) -> str:
     return f"{ui_address(tracking_uri)}/#/experiments/{trial.experiment_id}/runs/{trial.run_id}"
 
 
-def near(word: str, words: Sequence[str]) -> str:
-    """Return ` (did you mean A or B?)` or, when nothing is near, the first few there are."""
-    close = difflib.get_close_matches(word, words, n=3, cutoff=0.5) or difflib.get_close_matches(
-        word.lower(), words, n=3, cutoff=0.4
-    )
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    listed = ", ".join(sorted(words)[:12])
-    return f"there are: {listed}" if listed else "there are none"
-
-
-def _search(client: "MlflowClient", experiment_ids: list[str], condition: str) -> "list[Run]":
-    """Return all runs that match, oldest first, through MLflow's paged search."""
-    found: list[Run] = []
-    token: str | None = None
-    while experiment_ids:
-        page = client.search_runs(
-            experiment_ids,
-            filter_string=condition,
-            max_results=PAGE_SIZE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        found.extend(page)
-        token = page.token
-        if not token:
-            break
-    return found
-
-
-def _trial(run: "Run", experiment: "Experiment") -> Trial:
+def _trial(run: "Run", experiment: str) -> Trial:
     """Turn MLflow's run into a record."""
     tags = dict(run.data.tags)
     return Trial(
         run_id=run.info.run_id,
         name=run.info.run_name or run.info.run_id[:8],
-        sweep=tags.get("sweep", experiment.name),
-        experiment=experiment.name,
+        sweep=tags.get("sweep", experiment),
+        experiment=experiment,
         experiment_id=run.info.experiment_id,
         role=tags.get("role", "student"),
         data=DataIdentity(
             store_digest=tags.get("store_digest", "unknown"), split_kind=tags.get("split_kind", "unknown")
         ),
-        ended=datetime.fromtimestamp(run.info.end_time / 1000, UTC) if run.info.end_time else None,
+        status=run.info.status,
+        started=run.info.start_time or 0,
+        ended=run.info.end_time or 0,
         artifact_uri=run.info.artifact_uri,
         params=dict(run.data.params),
         metrics={key: value for key, value in run.data.metrics.items() if "/" not in key},
@@ -217,57 +235,26 @@ def _trial(run: "Run", experiment: "Experiment") -> Trial:
     )
 
 
-def _select(uri: str, trials: list[Trial], raw: "list[Run]", sweeps: Sequence[str]) -> Runs:
-    """Keep the wanted sweeps; split finished from unfinished."""
-    known = sorted({trial.experiment for trial in trials} | {trial.sweep for trial in trials})
-    for name in sweeps:
-        if trials and name not in known:
-            raise InputError(f"--sweep must name a recorded sweep, but got {name!r}; {near(name, known)}")
-    finished: list[Trial] = []
-    unfinished: list[str] = []
-    for trial, run in zip(trials, raw, strict=True):
-        if sweeps and trial.experiment not in sweeps and trial.sweep not in sweeps:
-            continue
-        if run.info.status == "FINISHED":
-            finished.append(trial)
-        else:
-            unfinished.append(f"{trial.name} ({run.info.status})")
+def _choose(known: "Sequence[SweepRun]", names: Sequence[str]) -> list[SweepRun]:
+    """Return the sweeps that were named, by experiment or by their own name; all when none was."""
+    words = sorted({sweep.experiment for sweep in known} | {sweep.sweep for sweep in known})
+    for name in names:
+        if known and name not in words:
+            raise InputError(f"--sweep must name a recorded sweep, but got {name!r}; {near(name, words)}")
+    return [sweep for sweep in known if not names or sweep.experiment in names or sweep.sweep in names]
+
+
+def _finished(uri: str, trials: Sequence[Trial]) -> Runs:
+    """Split finished from unfinished; one must be finished."""
+    finished = tuple(trial for trial in trials if trial.status == "FINISHED")
+    unfinished = tuple(f"{trial.name} ({trial.status})" for trial in trials if trial.status != "FINISHED")
     if not finished:
         state = f"{len(unfinished)} unfinished" if unfinished else "no"
         remedy = "let the sweep end, or run its command again to go on" if unfinished else MAKE_RUNS
-        raise InputError(f"a picture needs a finished trial, but {uri} holds {state} trials; {remedy}")
-    return Runs(tracking_uri=uri, trials=tuple(finished), unfinished=tuple(unfinished))
+        raise InputError(f"a finished trial is needed, but {uri} holds {state} trials; {remedy}")
+    return Runs(tracking_uri=uri, trials=finished, unfinished=unfinished)
 
 
-def _is_mlflow_database(path: Path) -> bool:
-    """Tell whether a file is an sqlite database with MLflow's table of runs; never writes to it."""
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'runs'"
-            return connection.execute(query).fetchone() is not None
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return False
-
-
-def _check_server(tracking_uri: str) -> None:
-    """Raise `InputError` unless the server answers on `/health` within the preflight's time."""
-    try:
-        with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=PREFLIGHT_SECONDS):
-            pass
-    except urllib.error.HTTPError:
-        pass  # it answered: a proxy in front of MLflow may hide /health
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"the tracking server must answer within {PREFLIGHT_SECONDS:g} s, but {tracking_uri} did not "
-            f"({_one_line(reason)}); start it, or name another with --tracking-uri"
-        ) from error
-
-
-def _one_line(error: object) -> str:
-    """Return the first line of an error's text."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def _quoted(text: str) -> str:
+    """Return a text that may stand between quotes in a search."""
+    return text.replace("'", "''")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from analysis.runs import TRACKING_HELP, check_tracking_uri, default_tracking_uri, ui_address
+from analysis.addresses import TRACKING_HELP, check_tracking_uri, default_tracking_uri, ui_address
 from data_store.errors import InputError, run_command
 
 HOST = "127.0.0.1"

@@ -51,3 +51,34 @@ def test_what_cannot_be_sorted_is_refused() -> None:
         non_dominated(np.array([[1.0, np.nan]]))
     with pytest.raises(ValueError, match=r"\(3,\)"):
         non_dominated(np.ones(3))
+
+
+def boxes(points: np.ndarray, reference: np.ndarray) -> int:
+    """Count the unit cells that at least one point dominates: the volume of whole-numbered points."""
+    cells = np.stack(np.meshgrid(*[np.arange(int(end)) for end in reference], indexing="ij"), axis=-1)
+    cells = cells.reshape(-1, points.shape[1])
+    return int(sum((points <= cell).all(axis=1).any() for cell in cells))
+
+
+@given(POINTS)
+def test_the_hypervolume_is_the_number_of_dominated_cells(rows: list[tuple[int, ...]]) -> None:
+    points = np.array(rows, dtype=float)
+    reference = np.array([5.0, 6.0, 4.0][: points.shape[1]])
+    assert hypervolume(points, reference) == pytest.approx(boxes(points, reference))
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_fronts_and_hypervolumes_agree_with_optuna_on_a_thousand_sets(columns: int) -> None:
+    """Sets with ties and duplicates, as sweeps over few sizes have them."""
+    from optuna._hypervolume import compute_hypervolume
+    from optuna.study._multi_objective import _is_pareto_front
+
+    generator = np.random.default_rng(columns)
+    for _ in range(1000):
+        points = generator.integers(0, 12, (generator.integers(1, 40), columns)).astype(float)
+        points = points[generator.integers(0, len(points), len(points))]
+        assert (non_dominated(points) == _is_pareto_front(points, assume_unique_lexsorted=False)).all()
+        reference = np.full(columns, 10.0)
+        inside = points[(points < reference).all(axis=1)]
+        theirs = compute_hypervolume(inside, reference) if len(inside) else 0.0
+        assert hypervolume(points, reference) == pytest.approx(theirs)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from analysis.fronts import non_dominated
 from analysis.intervals import (
     Predictions,
     draw_weights,
@@ -29,7 +30,27 @@ def predictions(logit: np.ndarray, label: np.ndarray, source: list[str]) -> Pred
 
 
 def test_a_fake_belongs_to_the_video_it_was_made_from() -> None:
-    assert source_of(np.array(["000_003", "000", "clip"])).tolist() == ["000", "000", "clip"]
+    names = ["000_003", "000", "id0_id1_0002", "id0_0002", "clip_1", "my_own_clip"]
+    sources = ["000", "000", "id0_0002", "id0_0002", "clip_1", "my_own_clip"]
+    assert source_of(np.array(names)).tolist() == sources
+
+
+def test_a_column_with_the_target_is_believed_over_the_name(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "video_id": ["a", "b"],
+            "target_id": ["x", "x"],
+            "category": ["youtube", "Deepfakes"],
+            "split": ["val", "val"],
+            "label": [0, 1],
+            "logit": [1.0, 1.0],
+        }
+    )
+    with pa.OSFile(str(tmp_path / "predictions.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
+        out.write_table(table)
+    entry = read_predictions(a_trial(tmp_path), "")
+    assert entry is not None
+    assert entry.source.tolist() == ["x", "x"]
 
 
 def test_weights_are_whole_draws_of_as_many_videos() -> None:
@@ -83,11 +104,19 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 def test_front_probability_counts_the_draws_that_no_other_trial_dominates() -> None:
-    cost = np.array([1.0, 1.0, 2.0])
+    cost = np.array([[1.0], [1.0], [2.0]])
     scores = np.array([[0.9, 0.8, 0.7, 0.7], [0.8, 0.9, 0.7, 0.6], [0.95, 0.9, 0.6, 0.8]])
     # Draw by draw: {0, 2}, {1}, {0, 1 equal}, {0, 2}.
     assert front_probability(cost, scores, maximise=True).tolist() == [0.75, 0.5, 0.5]
     assert front_probability(cost, -scores, maximise=False).tolist() == [0.75, 0.5, 0.5]
+
+
+def test_front_probability_agrees_with_sorting_each_draw() -> None:
+    generator = np.random.default_rng(2)
+    costs = generator.integers(0, 4, (30, 2)).astype(float)
+    scores = generator.integers(0, 6, (30, 40)) / 6
+    marks = [non_dominated(np.column_stack([costs, -scores[:, draw]])) for draw in range(40)]
+    assert front_probability(costs, scores, maximise=True) == pytest.approx(np.mean(marks, axis=0))
 
 
 def test_predictions_of_a_run_reproduce_its_recorded_scores(kd_alpha_store: str) -> None:
@@ -108,7 +137,9 @@ def a_trial(folder: Path) -> Trial:
         experiment_id="1",
         role="student",
         data=DataIdentity(store_digest="d", split_kind="official"),
-        ended=None,
+        status="FINISHED",
+        started=0,
+        ended=1,
         artifact_uri=str(folder),
     )
 

@@ -86,6 +86,33 @@ def test_one_point_and_equal_points_still_make_a_picture(
     assert pictures.comparisons[0].knee is None
 
 
+def test_a_third_objective_keeps_what_it_alone_makes_worth_having(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
+) -> None:
+    group = [changed(trials[1], latency_ratio=0.1), *trials[2:]]  # the worst student, but the quickest
+    flat = draw(group, tmp_path, tracking_uri=kd_alpha_store).comparisons[0]
+    full = draw(group, tmp_path, z="latency_ratio", tracking_uri=kd_alpha_store).comparisons[0]
+    assert [point.trial.name for point in flat.front] == ["alpha=0.75"]
+    assert [point.trial.name for point in full.front] == ["alpha=0", "alpha=0.75"]
+    assert [point.trial.name for point in full.line] == ["alpha=0.75"]
+    assert len(full.reference) == 3
+    with pytest.raises(InputError, match="another cost than --x, but both are size_mb"):
+        draw(group, tmp_path, z="size_mb", tracking_uri=kd_alpha_store)
+
+
+def test_published_points_are_drawn_only_where_they_have_both_values(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
+) -> None:
+    def words(**options: str) -> str:
+        picture = draw(trials, tmp_path, published=True, tracking_uri=kd_alpha_store, **options)  # type: ignore[arg-type]
+        return picture.svg[0].read_text()
+
+    assert "published, SCSE23-0504" in words()
+    assert "published, SCSE23-0504" in words(x="latency_ratio")
+    assert "published" not in words(x="macs")
+    assert "published" not in words(y="auc")
+
+
 def test_no_point_with_both_values_is_an_error(trials: tuple[Trial, ...], tmp_path: Path) -> None:
     group = [changed(trial, size_mb=float("nan")) for trial in trials]
     with pytest.raises(InputError, match="finite size_mb and val_accuracy, but none of 6 trials"):

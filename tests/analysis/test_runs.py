@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import PREFLIGHT_SECONDS, check_tracking_uri, default_tracking_uri, near, read_runs, run_link
+from analysis.addresses import PREFLIGHT_SECONDS, check_tracking_uri, default_tracking_uri, near
+from analysis.runs import read_runs, run_link
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, plant
 
@@ -78,7 +79,7 @@ def test_a_server_that_does_not_answer_is_named_within_the_preflight() -> None:
 
 
 def test_a_server_that_accepts_and_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.runs.PREFLIGHT_SECONDS", 0.2)
+    monkeypatch.setattr("analysis.addresses.PREFLIGHT_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
