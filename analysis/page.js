@@ -2,7 +2,7 @@
 const R = JSON.parse(document.getElementById("record").textContent);
 const $ = (id) => document.getElementById(id);
 const N = R.trials.name.length, MARGIN = { left: 62, right: 18, top: 26, bottom: 50 };
-const ROWS = 50, SVG = "http://www.w3.org/2000/svg";
+const ROWS = 50, CROWD = 300, LABELS = 12, SVG = "http://www.w3.org/2000/svg";
 const axis = Object.fromEntries(R.axes.map((a) => [a.name, a]));
 const state = { x: R.x, y: R.y, z: R.z, published: false, data: 0, log: false, bars: true, words: "", off: { architecture: new Set(), sweep: new Set() },
   limits: {}, pinned: new Set(), sort: null, all: false };
@@ -90,6 +90,7 @@ function shapePath(shape, x, y, r) {
 function marker(parent, i, x, y, status, scale = 1) {
   const teacher = R.trials.role[i] === "teacher", s = styles[R.trials.architecture[i]];
   const r = (teacher ? 10 : status === "sure" ? 4 : 6) * scale;
+  if (scale < 0) return put(parent, "circle", { cx: x, cy: y, r: 2.2, fill: s.colour, opacity: 0.35 });
   return put(parent, "path", { d: shapePath(teacher ? "star" : s.shape, x, y, r), fill: status === "front" ? s.colour : "#fff",
     stroke: status === "front" ? "#000" : s.colour, "stroke-width": status === "front" ? 0.9 : 1.6, opacity: status === "sure" ? 0.5 : 1 });
 }
@@ -118,7 +119,7 @@ function drawPlot() {
   }
   const log = state.log && x0 > 0, tall = Math.max(y1 - y0, 0.02 * Math.abs(y1), 1e-9), wide = Math.max(x1 - x0, 0.12 * Math.abs(x1), 1e-9);
   const ratio = log ? Math.max(x1 / x0, 1.2) ** 0.12 : 1;
-  const X0 = log ? x0 / ratio : x0 - 0.1 * wide, X1 = log ? x1 * ratio ** 1.5 : x1 + 0.22 * wide, Y0 = y0 - 0.06 * tall, Y1 = y1 + 0.09 * tall;
+  const X0 = log ? x0 / ratio : Math.max(x0 - 0.1 * wide, 0), X1 = log ? x1 * ratio ** 1.5 : x1 + 0.22 * wide, Y0 = y0 - 0.06 * tall, Y1 = y1 + 0.09 * tall;
   const px = scaleOf(X0, X1, M.left, W - M.right, log), py = scaleOf(Y0, Y1, H - M.bottom, M.top, false);
   for (const t of ticks(X0, X1, log)) {
     put(svg, "line", { x1: px(t), x2: px(t), y1: M.top, y2: H - M.bottom, stroke: "#e8e8e8" });
@@ -171,17 +172,29 @@ function drawPlot() {
     }
   }
   for (const p of [...points].sort((a, b) => order[a.status] - order[b.status])) {
-    const node = marker(dots, p.i, p.x, p.y, p.status);
+    const node = marker(dots, p.i, p.x, p.y, p.status, shown.length <= CROWD || state.pinned.has(p.i) ? 1 : p.status === "front" ? 0.75 : -1);
     node.setAttribute("data-i", p.i);
     if (state.pinned.has(p.i)) put(dots, "circle", { cx: p.x, cy: p.y, r: 14, fill: "none", stroke: "#e69f00", "stroke-width": 2.5 });
     if (few) obstacles.push([p.x - 8, p.y - 8, p.x + 8, p.y + 8, 6]);
   }
   steps.forEach((i, k) => { const y = py(value(i, state.y) * ay.scale); obstacles.push([px(value(i, state.x) * ax.scale), y - 1, k + 1 < steps.length ? px(value(steps[k + 1], state.x) * ax.scale) : W - M.right, y + 1, 4]); });
-  const named = points.filter((p) => shown.length <= 15 || p.status === "front" || state.pinned.has(p.i))
+  const spread = spreadAlong(steps.map((i) => where.get(i)));
+  if (!few) for (const i of steps) { const p = where.get(i); obstacles.push([p.x - 5, p.y - 5, p.x + 5, p.y + 5, 1]); }
+  const named = points.filter((p) => shown.length <= 15 || spread.has(p) || state.pinned.has(p.i))
     .sort((a, b) => state.pinned.has(b.i) - state.pinned.has(a.i) || order[b.status] - order[a.status]).slice(0, 24);
   placeNames(names, [...named, ...crosses], obstacles, [M.left, M.top, W - M.right, H - M.bottom],
     (p) => p.words || `${R.trials.name[p.i]}\u2002${show(value(p.i, state.y), ay)}`);
   view.points = points;
+}
+// Of a long front, points at about equal distances along the drawn line, its ends among them.
+function spreadAlong(line) {
+  if (line.length <= LABELS) return new Set(line);
+  const along = [0];
+  for (let k = 1; k < line.length; k++) along.push(along[k - 1] + Math.abs(line[k].x - line[k - 1].x) + Math.abs(line[k].y - line[k - 1].y));
+  return new Set(Array.from({ length: LABELS }, (_, n) => {
+    const want = (along[along.length - 1] * n) / (LABELS - 1);
+    return line[along.reduce((best, v, k) => (Math.abs(v - want) < Math.abs(along[best] - want) ? k : best), 0)];
+  }));
 }
 // Each name goes to the cheapest free place near its point; names never overlap one another.
 function placeNames(parent, named, obstacles, frame, label) {

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from analysis.comparison import CHANCE, SURE, Comparison
-from analysis.objectives import COSTS, Objective, describe_score
-from analysis.plots import COLOURS
+from analysis.objectives import COSTS, LARGEST, Objective, describe_score
 from analysis.published import published, published_models
 from analysis.runs import Trial
+from analysis.scene import COLOURS
 
 HERE = Path(__file__).resolve().parent
 SHAPES = ("circle", "square", "triangle", "diamond", "down", "hexagon")
-SIGNIFICANT = 7
-"""Digits kept of each number: more than a picture or a table shows."""
 
 
 def write_page(
@@ -155,7 +153,7 @@ def _params(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
 
 def _short(value: float | None) -> float | int | None:
     """Return a finite number with few digits, None for everything else."""
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) < LARGEST:
         return None
-    rounded = float(f"{value:.{SIGNIFICANT}g}")
+    rounded = round(float(value), 6) if abs(value) < 1000 else round(float(value), 2)
     return int(rounded) if rounded.is_integer() else rounded

@@ -11,8 +11,9 @@ function drawLegend() {
     if (i !== undefined) add(i, "front", role === "teacher" ? `${name}, teacher` : name);
   }
   html(box, "span", objectives().length > 2 ? `filled: on the front with ${axis[state.z].short}` : "filled: on the front");
-  if (view.shown.some((i) => view.status(i) === "dominated")) html(box, "span", "hollow: dominated");
-  if (view.shown.some((i) => view.status(i) === "sure")) html(box, "span", "small and faint: dominated, 95 % confident");
+  if (view.shown.length > CROWD) html(box, "span", "dots: dominated");
+  else if (view.shown.some((i) => view.status(i) === "dominated")) html(box, "span", "hollow: dominated");
+  if (view.shown.length <= CROWD && view.shown.some((i) => view.status(i) === "sure")) html(box, "span", "small and faint: dominated, 95 % confident");
 }
 function describe(i) {
   const rows = [];
@@ -154,9 +155,9 @@ function redraw() {
   } };
   drawPlot(); drawLegend(); drawPinned(); drawTable(); drawGrowth();
   const parts = [];
-  if (state.bars && R.intervals[state.y]) parts.push("Bars: 95 % interval, bootstrap over source videos.");
+  if (state.bars && R.intervals[state.y] && view.shown.some((i) => interval(i))) parts.push("Bars: 95 % interval, bootstrap over source videos.");
   if (state.published) parts.push(`Crosses: published in ${R.source}; test accuracy on other data, another split and other hardware.`);
-  if (axis[state.x].upper) parts.push("Sideways bars: median to p90.");
+  if (state.bars && axis[state.x].upper) parts.push("Sideways bars: median to p90.");
   if (shown.length <= 60) parts.push("Points of equal cost stand side by side.");
   parts.push("The front is of the trials shown and is chosen on validation; test scores are for reading only.");
   $("reading").textContent = parts.join(" ");
