@@ -30,7 +30,7 @@ class _LiveStorages(TorchDispatchMode):
     """Adds up the bytes of live tensor storages, and remembers the most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self._seen: set[int] = set()

@@ -244,8 +244,7 @@ def _close(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
 
 def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
     """Print the table, where the plots are, and what to do next."""
-    terminal.line("", "")
-    terminal.stream.write(text_table(result.HEADER, result.rows(launch.planned, journal.state)) + "\n\n")
+    terminal.stream.write("\n" + text_table(result.HEADER, result.rows(launch.planned, journal.state)) + "\n\n")
     for trial, reason in journal.state.failed.items():
         terminal.line("failed", f"{launch.planned[trial].name}: {reason}")
     for file in sorted((launch.folder / "plots").glob("*.png")) + sorted((launch.folder / "plots").glob("*.html")):

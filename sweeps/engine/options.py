@@ -50,7 +50,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     Raises:
         InputError: A value breaks its rule. argparse itself exits with 2 on unknown flags.
     """
-    parser = argparse.ArgumentParser(prog=f"sweeps/{sweep.name}.py", description=sweep.question)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog=f"sweeps/{sweep.name}.py", description=sweep.question)
     add = parser.add_argument
     add("--store", help="store of face crops made by data_store/build.py (default: the built-in data set)")
     add("--profile", help=f"{' or '.join(PROFILES)} (default: demo without --store, thesis with it)")

@@ -161,8 +161,8 @@ class Recorder(tune.Callback):
             self.tracking.curves(self.runs[trial], trial, history)
             self.terminal.event(f"{self.planned[trial].name:<12} goes on after epoch {len(history)}")
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: object
+    def on_trial_result(  # type: ignore[override] # Tune passes all by keyword
+        self, *, trial: Trial, result: dict[str, Any], **_: object
     ) -> None:
         """Take in an epoch, and the end of the trial with its last one."""
         name = trial.config["assignment"]["trial"]
@@ -179,7 +179,7 @@ class Recorder(tune.Callback):
             accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
             self.terminal.event(f"{self.planned[name].name:<12} done, validation accuracy {accuracy:.3f}")
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: object) -> None:
+    def on_trial_error(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
         """Take in a trial that raised or whose process died: one failed cell, the sweep goes on."""
         name = trial.config["assignment"]["trial"]
         attempt = attempt_folder(self.places.trial(name), trial.config["assignment"]["attempt"])

@@ -9,8 +9,8 @@ import torch
 
 from data_store.resident import Crops
 from tests.stores import make_crops
-from trainables import metric_keys as keys
 from trainables import distillation, training
+from trainables import metric_keys as keys
 from trainables.artifacts import recipe_for
 from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
 from trainables.training import Fit, evaluate, finished, learning_rate, restore_best, run_epoch, start, train_epoch

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from data_store.errors import InputError
+from sweeps.engine.journal import open_journal
+
+
+def test_state_is_rebuilt_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "journal.jsonl"
+    journal = open_journal(path)
+    journal.append("started", trial="a", attempt=1, name="A")
+    journal.append("failed", trial="a", reason="out of luck")
+    journal.append("started", trial="b", attempt=1, name="B")
+    journal.append("finished", trial="b", result={"metrics": {"val_accuracy": 0.5}})
+    journal.append("recorded", trial="b")
+    journal.append("latency", graph="g", latency={"p50_ms": 1.0})
+    state = open_journal(path).state
+    assert state == journal.state
+    assert state.attempts == {"a": 1, "b": 1}
+    assert state.failed == {"a": "out of luck"}
+    assert state.finished["b"]["metrics"]["val_accuracy"] == 0.5
+    assert state.recorded == {"b"}
+    assert state.latencies == {"g": {"p50_ms": 1.0}}
+
+
+def test_a_new_start_forgets_a_failure_and_reopens_a_closed_sweep(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "journal.jsonl")
+    journal.append("failed", trial="a", reason="x")
+    journal.append("closed")
+    assert journal.state.closed is not None
+    journal.append("started", trial="a", attempt=2, name="A")
+    assert journal.state.failed == {}
+    assert journal.state.closed is None
+
+
+@pytest.mark.parametrize("tail", ['{"event": "finished", "tri', "{", "\x00\x00"])
+def test_a_torn_last_line_is_dropped_and_said(tmp_path: Path, tail: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    open_journal(path).append("started", trial="a", attempt=1, name="A")
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail.encode())
+    journal = open_journal(path)
+    assert journal.dropped_tail
+    assert journal.state.attempts == {"a": 1}
+    assert path.read_bytes() == whole
+    journal.append("recorded", trial="a")
+    assert not open_journal(path).dropped_tail
+
+
+@pytest.mark.parametrize("line", ["not json", '{"event": "started"}', "[]", '{"trial": "a"}'])
+def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    good = json.dumps({"event": "recorded", "trial": "a"})
+    path.write_text(f"{good}\n{line}\n{good}\n")
+    with pytest.raises(InputError, match=r"line 2 of .*journal.jsonl"):
+        open_journal(path)

@@ -1,0 +1,177 @@
+"""Whole sweeps by their command lines, with a real Ray and a real MLflow file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stores import write_store
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+TINY, KD_ALPHA = ROOT / "tests" / "sweeps" / "tiny.py", ROOT / "sweeps" / "kd_alpha.py"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("data") / "store", rows={"train": 96, "val": 16, "test": 16})
+
+
+def command(script: Path, store: Path, results: Path, *flags: str) -> list[str]:
+    where = ["--store", str(store), "--profile", "demo", "--results", str(results)]
+    return [sys.executable, str(script), *where, *flags]
+
+
+def launch(script: Path, store: Path, results: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(script, store, results, *flags), capture_output=True, text=True, check=False)
+
+
+def events(results: Path) -> list[dict[str, Any]]:
+    lines = [path.read_text().splitlines() for path in results.glob("sweeps/*/journal.jsonl")]
+    return [json.loads(line) for line in lines[0]] if lines else []
+
+
+def finished_results(results: Path) -> dict[str, dict[str, Any]]:
+    """Return what each trial ended with, without what a clock decides."""
+    found = {}
+    for event in events(results):
+        if event["event"] == "finished":
+            metrics = {key: value for key, value in event["result"]["metrics"].items() if key != "seconds"}
+            assert event["trial"] not in found, "a trial was finished twice"
+            found[event["trial"]] = {"metrics": metrics, "model": event["result"]["model"]}
+    return found
+
+
+def runs(results: Path, kind: str) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{results / 'mlflow.db'}")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids, f"tags.kind = '{kind}'"))
+
+
+def steps(results: Path, run_id: str) -> list[int]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{results / 'mlflow.db'}")
+    return [metric.step for metric in client.get_metric_history(run_id, "epoch/train_loss")]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come so far"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def smoke(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    results = tmp_path_factory.mktemp("smoke")
+    done = launch(KD_ALPHA, store, results, "--smoke")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "teacher B0" in done.stdout
+    assert "alpha=0.5" in done.stdout
+    return results
+
+
+def test_a_smoke_run_is_recorded_and_drawn(smoke: Path) -> None:
+    trials = runs(smoke, "trial")
+    assert sorted(run.info.run_name for run in trials) == ["alpha=0.5", "teacher B0"]
+    (parent,) = runs(smoke, "sweep")
+    for run in trials:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert {"val_accuracy", "test_accuracy", "size_mb", "latency_ratio", "macs"} <= run.data.metrics.keys()
+        assert run.data.params["recipe.learning_rate"] == "0.002"
+        files = Path(run.info.artifact_uri.removeprefix("file://"))
+        assert {path.name for path in files.glob("**/*") if path.is_file()} == {
+            "recipe.json",
+            "weights.safetensors",
+            "predictions.arrow",
+        }
+    assert parent.info.status == "FINISHED"
+    plots = Path(parent.info.artifact_uri.removeprefix("file://")) / "plots"
+    assert {path.suffix for path in plots.iterdir()} >= {".png", ".html"}
+
+
+def test_a_second_run_has_nothing_to_do_and_loads_nothing(store: Path, smoke: Path) -> None:
+    code = [*command(KD_ALPHA, store, smoke, "--smoke")]
+    done = subprocess.run([code[0], "-X", "importtime", *code[1:]], capture_output=True, text=True, check=True)
+    assert "nothing left to do: neither torch nor ray was loaded" in done.stdout
+    assert "alpha=0.5" in done.stdout
+    imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.count("|") == 2}
+    assert "sweeps.engine.launch" in imported
+    assert not imported & {"torch", "ray", "mlflow", "timm"}
+
+
+def test_a_given_teacher_is_scored_and_learned_from(store: Path, smoke: Path) -> None:
+    (teacher,) = [run for run in runs(smoke, "trial") if run.data.tags["role"] == "teacher"]
+    done = launch(KD_ALPHA, store, smoke, "--smoke", "--teacher", teacher.info.run_id)
+    assert done.returncode == 0, done.stderr
+    again = [run for run in runs(smoke, "trial") if run.data.params["recipe.epochs"] == "0"]
+    assert [run.data.tags["role"] for run in again] == ["teacher"]
+    assert again[0].data.metrics["val_accuracy"] == teacher.data.metrics["val_accuracy"]
+    assert again[0].data.tags["model"] == teacher.data.tags["model"]
+
+
+def test_killed_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
+    """kill -9 of the driver in mid-epoch and after a trial's end; then the same command: as if undisturbed."""
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    done = launch(TINY, store, calm)
+    assert done.returncode == 0, done.stderr
+    for checkpoints, finished in ((2, 0), (0, 1)):
+        driver = subprocess.Popen(command(TINY, store, rough), stdout=subprocess.DEVNULL, start_new_session=True)
+        wait_until(lambda want=checkpoints: len(list(rough.glob("sweeps/*/trials/*/attempt-*/epoch-*"))) >= want)
+        wait_until(lambda want=finished: len(finished_results(rough)) >= want)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    done = launch(TINY, store, rough)
+    assert done.returncode == 0, done.stderr
+    assert "goes on after epoch" in done.stdout
+    assert len(finished_results(calm)) == 3
+    assert finished_results(rough) == finished_results(calm)
+    trials = runs(rough, "trial")
+    assert [run.info.status for run in trials] == ["FINISHED"] * 3
+    for run in trials:
+        assert steps(rough, run.info.run_id) == [1, 2, 3, 4]
+
+
+def test_ctrl_c_stops_after_saving_and_leaves_no_run_open(store: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command(TINY, store, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/attempt-*/epoch-*")))
+        driver.send_signal(signal.SIGINT)
+        out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert "the same command goes on from there" in out
+    assert "Traceback" not in err
+    assert {run.info.status for run in runs(tmp_path, "trial")} == {"KILLED"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--store", "/nowhere"], "store.json"),
+        (["--profile", "quick"], "--profile must be one of"),
+        (["--results", "/proc/nothing"], "must be writable"),
+        (["--tracking-uri", "http://127.0.0.1:9"], "must answer within"),
+        (["--tracking-uri", "mlruns"], "sqlite"),
+        (["--teacher", "/nowhere"], "--teacher must be a model folder or an MLflow run id"),
+        (["--gpu-memory-gb", "0.01"], "budget of 0.01 GiB"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(store: Path, tmp_path: Path, flags: list[str], words: str) -> None:
+    done = launch(KD_ALPHA, store, tmp_path, *flags)  # a flag given twice: the last one counts
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr

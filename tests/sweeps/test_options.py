@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from data_store.errors import InputError
+from sweeps.engine.options import parse
+from sweeps.kd_alpha import SWEEP
+
+
+def test_defaults() -> None:
+    options = parse(SWEEP, [])
+    assert (options.store, options.profile, options.seed, options.gpu_memory_gb) == (None, "demo", 0, 8.0)
+    assert options.results.name == "results"
+    assert parse(SWEEP, ["--store", "x"]).profile == "thesis"
+    assert parse(SWEEP, ["--store", "x", "--profile", "demo"]).profile == "demo"
+    assert parse(SWEEP, ["--results", "a"]).results == Path.cwd() / "a"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--profile", "quick"], "--profile must be one of demo, thesis, but got 'quick'"),
+        (["--gpu-memory-gb", "0"], "--gpu-memory-gb must be above 0, but got 0"),
+        (["--threads", "0"], "--threads must be at least 1, but got 0"),
+        (["--seed", "-1"], "--seed must not be negative, but got -1"),
+        (["--address", "ray://head:10001"], "ray job submit"),
+    ],
+)
+def test_a_bad_value_is_named(argv: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse(SWEEP, argv)
+
+
+def test_an_unknown_flag_exits_with_2() -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(SWEEP, ["--profil", "demo", "--no-such-flag"])
+    assert stopped.value.code == 2

@@ -1,0 +1,101 @@
+"""The searcher hands out trials when they can run; Tune itself is not started."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ray.tune.search import Searcher
+
+from sweeps.engine.journal import Journal, open_journal
+from sweeps.engine.plan import Places, Plan
+from sweeps.engine.resources import Capacity
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting
+from sweeps.kd_alpha import trials
+
+SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
+
+
+def planned() -> dict[str, PlannedTrial]:
+    return {SETTING.identity(row.config): row for row in trials(SETTING)}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return open_journal(tmp_path / "journal.jsonl")
+
+
+def make_plan(journal: Journal, *, workers: int = 9, budget: int = 100, without: tuple[str, ...] = ()) -> Plan:
+    rows = planned()
+    for name in without:
+        del rows[name]
+    have = Capacity(workers=workers, cpus=1, gpus=0.0, budget_bytes=budget)
+    places = Places(sweep=journal.path.parent, models={})
+    return Plan(rows, dict.fromkeys(rows, 10), have, journal, places, lambda _: None)
+
+
+def name_of(suggestion: object) -> str | None:
+    return planned()[suggestion["assignment"]["trial"]].name if isinstance(suggestion, dict) else None
+
+
+def test_students_wait_for_their_teacher_but_alpha_0_does_not(journal: Journal) -> None:
+    plan = make_plan(journal)
+    teacher = plan.suggest("1")
+    assert name_of(teacher) == "teacher B0"
+    assert name_of(plan.suggest("2")) == "alpha=0"
+    assert plan.suggest("3") is None
+    assert isinstance(teacher, dict)
+    journal.append("finished", trial=teacher["assignment"]["trial"], result={})
+    plan.on_trial_complete("1")
+    student = plan.suggest("3")
+    assert name_of(student) == "alpha=0.25"
+    assert isinstance(student, dict)
+    assert student["assignment"]["teacher"].endswith("attempt-0001/model")
+
+
+def test_the_journal_knows_of_a_trial_before_tune_does(journal: Journal) -> None:
+    suggestion = make_plan(journal).suggest("1")
+    assert isinstance(suggestion, dict)
+    trial = suggestion["assignment"]["trial"]
+    assert open_journal(journal.path).state.attempts == {trial: 1}
+    again = make_plan(open_journal(journal.path)).suggest("1")
+    assert isinstance(again, dict)
+    assert again["assignment"]["attempt"] == 2
+
+
+@pytest.mark.parametrize(("limit", "at_once"), [({"workers": 1}, 1), ({"budget": 19}, 1), ({"budget": 20}, 2)])
+def test_no_more_run_than_workers_and_memory_allow(journal: Journal, limit: dict[str, int], at_once: int) -> None:
+    plan = make_plan(journal, **limit)
+    started = [plan.suggest(str(i)) for i in range(3)]
+    assert sum(isinstance(row, dict) for row in started) == at_once
+    plan.on_trial_complete("0")
+    assert isinstance(plan.suggest("9"), dict) or at_once == 2
+
+
+def test_every_trial_is_suggested_once(journal: Journal) -> None:
+    plan = make_plan(journal)
+    seen = []
+    for i in range(6):
+        suggestion = plan.suggest(str(i))
+        assert isinstance(suggestion, dict)
+        seen.append(suggestion["assignment"]["trial"])
+        journal.append("finished", trial=seen[-1], result={})
+        plan.on_trial_complete(str(i))
+    assert plan.suggest("9") == Searcher.FINISHED
+    assert seen == list(planned())
+
+
+def test_students_of_a_failed_teacher_are_dropped(journal: Journal) -> None:
+    teacher = next(iter(planned()))
+    plan = make_plan(journal, without=(teacher,))  # it failed in an earlier launch: not pending, not finished
+    assert name_of(plan.suggest("1")) == "alpha=0"
+    assert plan.suggest("2") == Searcher.FINISHED
+
+
+def test_a_config_that_reaches_the_worker_is_the_planned_one(journal: Journal) -> None:
+    from trainables.recipes import from_dict
+
+    suggestion = make_plan(journal).suggest("1")
+    assert isinstance(suggestion, dict)
+    config = from_dict(suggestion["assignment"]["config"])
+    assert config == next(iter(planned().values())).config
+    assert replace(config, init_seed=1) != config

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from data_store.errors import InputError
+from sweeps.engine import resources
+from sweeps.engine.resources import capacity, predicted_bytes, refuse_too_large, teacher_shapes
+from sweeps.engine.space import PROFILES, Setting
+from sweeps.kd_alpha import trials
+
+SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
+PLANNED = [(SETTING.identity(row.config), row) for row in trials(SETTING)]
+
+
+def test_trials_share_the_machine_and_the_budget() -> None:
+    have = capacity("cpu", num_cpus=8, num_threads=2, gpu_memory_gb=8, num_trials=6)
+    assert (have.workers, have.cpus, have.gpus, have.budget_bytes) == (4, 2, 0.0, 8 * 2**30)
+    have = capacity("cuda", num_cpus=4, num_threads=1, gpu_memory_gb=8, num_trials=2)
+    assert (have.workers, have.gpus) == (2, 0.5)
+    assert have.budget_bytes == 8 * 2**30 - 2 * resources.CUDA_CONTEXT_BYTES
+    assert capacity("cpu", num_cpus=1, num_threads=4, gpu_memory_gb=8, num_trials=6).workers == 1
+
+
+def test_predictions_are_made_once_and_a_teacher_costs_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache" / "memory.json"
+    rows = [row for _, row in PLANNED]
+    shapes = teacher_shapes(PLANNED, None)
+    first = predicted_bytes(rows, shapes, cache)
+    by_name = {row.name: first[row.config] for row in rows}
+    assert by_name["alpha=0"] < by_name["alpha=0.25"] == by_name["alpha=1"]
+    assert 50e6 < by_name["teacher B0"] < 1e9
+    monkeypatch.setattr(resources.subprocess, "run", None)  # a second process would raise
+    assert predicted_bytes(rows, shapes, cache) == first
+
+
+def test_a_trial_larger_than_the_budget_is_refused_with_the_numbers() -> None:
+    rows = [row for _, row in PLANNED]
+    have = capacity("cpu", num_cpus=2, num_threads=1, gpu_memory_gb=0.5, num_trials=6)
+    refuse_too_large(rows, {row.config: 2**29 for row in rows}, have)
+    with pytest.raises(InputError, match=r"budget of 0.50 GiB, but teacher B0 \(B0 at 64 px, batch 32\) needs 0.75"):
+        refuse_too_large(rows, {row.config: 3 * 2**28 for row in rows}, have)

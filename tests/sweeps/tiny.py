@@ -1,0 +1,25 @@
+"""Three short trials for the tests that start Ray: does an interrupted sweep end as an undisturbed one?"""
+
+from dataclasses import replace
+
+from data_store.errors import run_command
+from sweeps.engine.launch import run
+from sweeps.engine.space import PlannedTrial, Setting, Sweep
+
+EPOCHS = 4
+
+
+def trials(setting: Setting) -> list[PlannedTrial]:
+    """Plan three students of different seeds."""
+    config = setting.config("Lite0")
+    recipe = replace(config.recipe, epochs=EPOCHS, warmup_epochs=1, patience=EPOCHS)
+    return [
+        PlannedTrial(name=f"seed={seed}", role="student", config=replace(config, recipe=recipe, init_seed=seed))
+        for seed in range(3)
+    ]
+
+
+SWEEP = Sweep(name="tiny", question="Does it come back?", trials=trials)
+
+if __name__ == "__main__":
+    run_command(lambda: run(SWEEP))
