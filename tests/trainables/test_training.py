@@ -81,10 +81,11 @@ def test_golden_losses(recipe: Recipe, crops: Crops) -> None:
         train_epoch(fit, config, MODEL, crops.split("train"), None)
     golden = json.loads(GOLDEN.read_text())
     assert golden["recipe_version"] == RECIPE_VERSION
-    assert seen == pytest.approx(golden["losses"][recipe.name], rel=2e-3)
+    assert seen == pytest.approx(golden["losses"][recipe.name], rel=1e-2)
 
 
-def test_training_learns_and_the_same_seed_gives_the_same_bits(crops: Crops) -> None:
+def test_training_learns_and_the_same_seed_gives_the_same_bits() -> None:
+    crops = make_crops(rows={"train": 160, "val": 16})
     recipe = replace(CONFIG.recipe, schedule="constant", warmup_epochs=0)
     config = replace(CONFIG, recipe=recipe)
     fits = [start(config) for _ in range(2)]
@@ -93,7 +94,7 @@ def test_training_learns_and_the_same_seed_gives_the_same_bits(crops: Crops) -> 
             run_epoch(fit, config, MODEL, crops.split("train"), crops.split("val"))
     assert torch.equal(weights(fits[0]), weights(fits[1]))
     losses = [record[keys.EPOCH_TRAIN_LOSS] for record in fits[0].history]
-    assert losses[-1] < losses[0] - 0.05
+    assert losses[-1] < 0.7 * losses[0]
     other = replace(config, data_seed=9)
     fit = start(other)
     run_epoch(fit, other, MODEL, crops.split("train"), crops.split("val"))

@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trainables.memory import LIBRARY_BYTES, predicted_peak_bytes
+from trainables.recipes import THESIS_TRAINING, TrialConfig
+from trainables.training import start
+
+B0 = TrialConfig(architecture="B0", resolution_px=64, recipe=replace(THESIS_TRAINING, batch_size=8))
+
+
+def test_nothing_is_allocated_and_the_global_state_is_left_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    assert predicted_peak_bytes(B0) > 0
+    assert not isinstance(torch.rand(1), torch._subclasses.FakeTensor)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_activations_grow_with_the_batch_and_the_pixels() -> None:
+    small = predicted_peak_bytes(B0)
+    doubled = predicted_peak_bytes(replace(B0, recipe=replace(B0.recipe, batch_size=16)))
+    wider = predicted_peak_bytes(replace(B0, resolution_px=128))
+    parameters = 4 * 4_008_829 * 1.12
+    # Weights, gradients and momentum stay; what is left doubles with the batch and quadruples with the side.
+    fixed = 3 * parameters + LIBRARY_BYTES
+    assert doubled - fixed == pytest.approx(2 * (small - fixed), rel=0.15)
+    assert wider - fixed == pytest.approx(4 * (small - fixed), rel=0.15)
+
+
+def test_a_teacher_beside_the_student_costs_its_weights() -> None:
+    student = replace(B0, architecture="Lite0")
+    alone, beside = predicted_peak_bytes(student), predicted_peak_bytes(student, ("B0", 64))
+    assert beside - alone > 4 * 4_008_829
+
+
+@pytest.mark.parametrize("name", ["B0", "B3"])
+def test_the_published_limit_of_8_gib_is_reproduced(name: str) -> None:
+    # The thesis could go no further than B3 on its 8 GB card; in fp32 at batch 32 B3 itself needs more.
+    config = TrialConfig(architecture=name, resolution_px=224 if name == "B0" else 300, recipe=THESIS_TRAINING)
+    assert (predicted_peak_bytes(config) < 8 * 2**30) == (name == "B0")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "px", "batch"), [("B0", 224, 32), ("Lite0", 224, 16), ("B1", 240, 16)])
+def test_a_real_peak_is_within_15_percent(name: str, px: int, batch: int) -> None:
+    config = TrialConfig(
+        architecture=name, resolution_px=px, recipe=replace(THESIS_TRAINING, batch_size=batch), device="cuda"
+    )
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    fit = start(config)
+    fit.model.train()
+    images = torch.rand(batch, 3, px, px, device="cuda").contiguous(memory_format=torch.channels_last)
+    for _ in range(3):
+        fit.optimizer.zero_grad(set_to_none=True)
+        fit.model(images).square().mean().backward()
+        fit.optimizer.step()
+    predicted = predicted_peak_bytes(replace(config, device="cpu"))
+    assert predicted == pytest.approx(torch.cuda.max_memory_reserved(), rel=0.15)
