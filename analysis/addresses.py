@@ -98,6 +98,11 @@ def one_line(error: object) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
+def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
+    """Return the page of a run in MLflow's UI."""
+    return f"{ui_address(tracking_uri)}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 def near(word: str, words: Sequence[str]) -> str:
     """Return `did you mean A or B?` or, when nothing is near, the first few there are."""
     close = difflib.get_close_matches(word, words, n=3, cutoff=0.5) or difflib.get_close_matches(

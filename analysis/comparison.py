@@ -103,8 +103,7 @@ def sample(
 ) -> Samples:
     """Return the bootstrapped scores of at most `MOST_SAMPLED` trials, by run id.
 
-    Those that lie on the front of any of the costs come first, then those whose score is nearest to that of the
-    best trial that costs no more.
+    Those on the front of any of the costs come first, then those on the front of what is left, and so on.
 
     Args:
         trials: trials of one store and split.
@@ -113,19 +112,16 @@ def sample(
         xs: the costs whose fronts matter.
         replicates: number of draws.
     """
-    if y.name not in intervals.SCORES and not y.name.startswith("accuracy_"):
+    if not intervals.has_interval(y.name):
         return {}
     scored = [trial for trial in trials if math.isfinite(y.value(trial))]
-    gap = dict.fromkeys((trial.run_id for trial in scored), math.inf)
+    layer = dict.fromkeys((trial.run_id for trial in scored), math.inf)
     for x in xs:
         costed = [trial for trial in scored if math.isfinite(x.value(trial))]
-        points = _costs(costed, x, y)
-        best = math.inf
-        for index in np.lexsort(points.T[::-1]).tolist() if costed else []:
-            best = min(best, points[index, 1])
-            run_id = costed[index].run_id
-            gap[run_id] = min(gap[run_id], points[index, 1] - best)
-    scored.sort(key=lambda trial: gap[trial.run_id])
+        for trial, rank in zip(costed, fronts.ranks(_costs(costed, x, y)) if costed else [], strict=True):
+            layer[trial.run_id] = min(layer[trial.run_id], int(rank))
+    sign = -1.0 if y.maximise else 1.0
+    scored.sort(key=lambda trial: (layer[trial.run_id], sign * y.value(trial)))
     found = {t.run_id: intervals.read_predictions(t, tracking_uri) for t in scored[:MOST_SAMPLED]}
     have = {run_id: entry for run_id, entry in found.items() if entry is not None}
     if not have:

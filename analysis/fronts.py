@@ -1,8 +1,10 @@
 """Exact non-dominated sorting, hypervolume and the knee of a front, for 2 and 3 objectives.
 
-Everything here is minimised: the caller turns a score that is maximised round (`costs`).
+Sorting and hypervolume are moocore's (C, exact). Everything here is minimised: the caller turns a score that is
+maximised round (`costs`).
 """
 
+import moocore  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,8 @@ FloatArray = NDArray[np.float64]
 
 def costs(*columns: tuple[FloatArray, bool]) -> FloatArray:
     """Stack (values, maximise) columns into (num_points, num_objectives) costs, all to be minimised."""
-    return np.column_stack([-values if maximise else values for values, maximise in columns]).astype(np.float64)
+    turned = [-values if maximise else values for values, maximise in columns]
+    return np.column_stack(turned).astype(np.float64)
 
 
 def non_dominated(points: FloatArray) -> NDArray[np.bool_]:
@@ -26,34 +29,20 @@ def non_dominated(points: FloatArray) -> NDArray[np.bool_]:
         (num_points,) bool.
     """
     _check(points)
-    if points.shape[1] == 2:
-        return _non_dominated_pairs(points)
-    order = np.lexsort(points.T[::-1])  # by the first objective, then the second, ...
-    front = np.empty((0, points.shape[1]))
-    marks = np.zeros(len(points), dtype=np.bool_)
-    for index in order:
-        point = points[index]
-        worse = (front <= point).all(axis=1) & (front < point).any(axis=1)
-        if not worse.any():
-            marks[index] = True
-            front = np.vstack([front, point])
-    return marks
+    return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=np.bool_)
 
 
-def _non_dominated_pairs(points: FloatArray) -> NDArray[np.bool_]:
-    """Return the same for two objectives by one sort.
+def ranks(points: FloatArray) -> NDArray[np.int64]:
+    """Return each point's layer: 0 on the front, 1 on the front of what is left without it, and so on.
 
-    Among the points of one first objective the best second survives, if it beats all cheaper points.
+    Args:
+        points: (num_points, num_objectives) float64, minimised, finite.
+
+    Returns:
+        (num_points,) int64.
     """
-    order = np.lexsort(points.T[::-1])
-    first, second = points[order].T
-    starts = np.flatnonzero(np.diff(first, prepend=-np.inf))
-    group = np.cumsum(np.isin(np.arange(len(order)), starts)) - 1
-    best = second[starts]  # of each distinct first objective, since the second is sorted within it
-    before = np.concatenate([[np.inf], np.minimum.accumulate(best)[:-1]])
-    marks = np.zeros(len(points), dtype=np.bool_)
-    marks[order] = (second == best[group]) & (best < before)[group]
-    return marks
+    _check(points)
+    return np.asarray(moocore.pareto_rank(points), dtype=np.int64)
 
 
 def hypervolume(points: FloatArray, reference: FloatArray) -> float:
@@ -64,19 +53,7 @@ def hypervolume(points: FloatArray, reference: FloatArray) -> float:
         reference: (2 or 3,) float64; points that are not better in every objective add nothing.
     """
     _check(points)
-    inside = points[(points < reference).all(axis=1)]
-    if points.shape[1] == 3:  # slices between neighbouring levels of the third objective
-        levels = np.unique(inside[:, 2])
-        depths = np.diff(levels, append=reference[2])
-        areas = (hypervolume(inside[inside[:, 2] <= level, :2], reference[:2]) for level in levels)
-        return float(sum(area * depth for area, depth in zip(areas, depths, strict=True)))
-    inside = inside[np.lexsort(inside.T[::-1])]
-    area, lowest = 0.0, float(reference[1])
-    for first, second in inside:
-        if second < lowest:
-            area += (reference[0] - first) * (lowest - second)
-            lowest = second
-    return float(area)
+    return float(moocore.hypervolume(points, ref=reference))
 
 
 def knee(points: FloatArray) -> int | None:
@@ -101,7 +78,7 @@ def knee(points: FloatArray) -> int | None:
 
 def _check(points: FloatArray) -> None:
     """Refuse what cannot be sorted."""
-    if points.ndim != 2 or points.shape[1] < 2:
-        raise ValueError(f"points must be (num_points, 2 or more), but got {points.shape}")
+    if points.ndim != 2 or points.shape[1] < 2 or not len(points):
+        raise ValueError(f"points must be (1 or more, 2 or more), but got {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("points must be finite; leave out trials without a value before sorting")

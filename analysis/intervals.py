@@ -25,7 +25,7 @@ REPLICATES = 1000
 PREDICTIONS = "predictions.arrow"
 SWAPPED = re.compile(r"^(?:(\d+)_\d+|(id\d+)_id\d+(_\d+))$")
 SCORES = ("accuracy", "auc")
-"""Scores that have an interval; others are drawn as points."""
+"""Scores that have an interval, beside the accuracies by category; others are drawn as points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def read_predictions(trial: Trial, tracking_uri: str, split: str = "val") -> Pre
         tracking_uri: MLflow's address, for artifacts that are not on this machine.
         split: `val` or `test`.
     """
-    path = _local_artifact(trial.artifact_uri)
+    path = local_artifacts(trial.artifact_uri)
     if path is not None:
         return _parse(path / PREDICTIONS, split) if (path / PREDICTIONS).is_file() else None
     from mlflow import MlflowClient
@@ -76,6 +76,11 @@ def source_of(video_ids: NDArray[np.str_]) -> NDArray[np.str_]:
     names, inverse = np.unique(video_ids, return_inverse=True)
     made_from = [SWAPPED.sub(r"\1\2\3", name) for name in names.tolist()]
     return np.array(made_from, dtype=np.str_)[inverse]
+
+
+def has_interval(score: str) -> bool:
+    """Tell whether a score can be bootstrapped from predictions."""
+    return score in SCORES or score.startswith("accuracy_")
 
 
 def draw_weights(num_sources: int, *, replicates: int = REPLICATES, seed: int = 0) -> FloatArray:
@@ -167,7 +172,7 @@ def _auc(entry: Predictions, crop_weights: FloatArray) -> FloatArray:
     return quotient
 
 
-def _local_artifact(artifact_uri: str) -> Path | None:
+def local_artifacts(artifact_uri: str) -> Path | None:
     """Return the folder of an artifact address on this machine, None for a remote one."""
     parts = urllib.parse.urlsplit(artifact_uri)
     if parts.scheme == "file":

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.addresses import MAKE_RUNS, check_tracking_uri, default_tracking_uri, near, one_line, ui_address
+from analysis.addresses import MAKE_RUNS, check_tracking_uri, default_tracking_uri, near, one_line
 from data_store.errors import InputError
 
 if TYPE_CHECKING:
@@ -205,11 +205,6 @@ class Record:
             status=run.info.status,
             end_time=run.info.end_time or 0,
         )
-
-
-def run_link(tracking_uri: str, trial: Trial) -> str:
-    """Return the page of a trial in MLflow's UI."""
-    return f"{ui_address(tracking_uri)}/#/experiments/{trial.experiment_id}/runs/{trial.run_id}"
 
 
 def _trial(run: "Run", experiment: str) -> Trial:

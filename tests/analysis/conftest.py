@@ -3,12 +3,15 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import save_file
+
+from trainables.artifact_files import ModelRecipe, content_digest
 
 CATEGORIES = ("youtube", "Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures")
 MEASURED = ("size_mb", "parameters", "macs", "latency_ms_p50", "latency_ratio")
@@ -150,7 +153,12 @@ def plant(uri: str, runs: Sequence[Planted], *, sweep: str = "kd_alpha", profile
         )
         folder = Path(made.info.artifact_uri.removeprefix("file://"))
         (folder / "model").mkdir(parents=True)
-        (folder / "model" / "recipe.json").write_text(json.dumps({"architecture": params["architecture"]}))
+        recipe = ModelRecipe(
+            architecture=params["architecture"], resolution_px=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        )
+        (folder / "model" / "recipe.json").write_text(json.dumps(asdict(recipe)))
+        save_file({"weight": np.full(3, index, dtype=np.float32)}, folder / "model" / "weights.safetensors")
+        client.set_tag(made.info.run_id, "model", content_digest(folder / "model"))
         if run.predictions:
             with (
                 pa.OSFile(str(folder / "predictions.arrow"), "wb") as file,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.fronts import costs, hypervolume, knee, non_dominated
+from analysis.fronts import costs, hypervolume, knee, non_dominated, ranks
 
 POINTS = st.integers(2, 3).flatmap(
     lambda columns: st.lists(st.tuples(*[st.integers(0, 6)] * columns), min_size=1, max_size=40)
@@ -19,6 +19,17 @@ def plainly_non_dominated(points: np.ndarray) -> list[bool]:
 def test_the_front_is_what_the_definition_says_with_ties_and_duplicates(rows: list[tuple[int, ...]]) -> None:
     points = np.array(rows, dtype=float)
     assert non_dominated(points).tolist() == plainly_non_dominated(points)
+
+
+@given(POINTS)
+def test_layers_are_the_fronts_of_what_is_left(rows: list[tuple[int, ...]]) -> None:
+    points = np.array(rows, dtype=float)
+    left, layer = np.arange(len(points)), ranks(points)
+    for rank in range(int(layer.max()) + 1):
+        marks = non_dominated(points[left])
+        assert (layer[left[marks]] == rank).all()
+        left = left[~marks]
+    assert len(left) == 0
 
 
 def test_equal_points_are_all_on_the_front() -> None:
@@ -49,8 +60,9 @@ def test_two_points_or_a_straight_front_have_no_knee() -> None:
 def test_what_cannot_be_sorted_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         non_dominated(np.array([[1.0, np.nan]]))
-    with pytest.raises(ValueError, match=r"\(3,\)"):
-        non_dominated(np.ones(3))
+    for shape in ((3,), (3, 1), (0, 2)):
+        with pytest.raises(ValueError, match="points must be"):
+            non_dominated(np.ones(shape))
 
 
 def boxes(points: np.ndarray, reference: np.ndarray) -> int:
@@ -71,13 +83,14 @@ def test_the_hypervolume_is_the_number_of_dominated_cells(rows: list[tuple[int, 
 def test_fronts_and_hypervolumes_agree_with_optuna_on_a_thousand_sets(columns: int) -> None:
     """Sets with ties and duplicates, as sweeps over few sizes have them."""
     from optuna._hypervolume import compute_hypervolume
-    from optuna.study._multi_objective import _is_pareto_front
+    from optuna.study._multi_objective import _fast_non_domination_rank, _is_pareto_front
 
     generator = np.random.default_rng(columns)
     for _ in range(1000):
         points = generator.integers(0, 12, (generator.integers(1, 40), columns)).astype(float)
         points = points[generator.integers(0, len(points), len(points))]
         assert (non_dominated(points) == _is_pareto_front(points, assume_unique_lexsorted=False)).all()
+        assert (ranks(points) == _fast_non_domination_rank(points)).all()
         reference = np.full(columns, 10.0)
         inside = points[(points < reference).all(axis=1)]
         theirs = compute_hypervolume(inside, reference) if len(inside) else 0.0
