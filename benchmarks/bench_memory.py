@@ -1,6 +1,7 @@
 """What four trials on one store add in private memory, beside float32 tensors in each process as the thesis had."""
 
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -91,7 +92,8 @@ def _added_by_trials(store: str, tiny: str, store_bytes: int) -> dict[str, int]:
         object_store_memory=int(1.2 * store_bytes),
         include_dashboard=False,
         log_to_driver=False,
-        configure_logging=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
     )
     try:
         added = {}
