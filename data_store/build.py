@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +17,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_store.assembly import CropKey, crop_key, crops_in, shard_job, write_shard
-from data_store.contact_sheet import write_sheet
+from data_store.contact_sheet import check_name, write_sheet
+from data_store.earlier import OURS, earlier_store, known_entries
 from data_store.errors import InputError, run_command
-from data_store.extraction import Outcome, VideoRecord, extract, fingerprint
+from data_store.extraction import Outcome, VideoRecord, extract
 from data_store.faces import make_detector
 from data_store.folders import Folder, open_folder
 from data_store.guards import only_build, unwritable, writing
 from data_store.layouts import Listing, find_videos
-from data_store.ledger import Entry, encode, entry, entry_left_out, read_ledger, summarise, unchanged
+from data_store.ledger import Entry, encode, entry, entry_left_out, read_ledger, summarise
 from data_store.manifest import MANIFEST_NAME, Manifest, ShardInfo, manifest_bytes, read_manifest, videos_name
 from data_store.options import parser, settings_from, summary_lines, terminal_progress
 from data_store.plan import PlannedShard, count_crops, plan_shards
@@ -38,7 +38,6 @@ UNREADABLE_SHARE = 0.05
 """Share of unreadable videos above which a build stops."""
 SCRATCH = ".build"
 TASKS_PER_CPU = 4
-_OURS = re.compile(r"(train|val|test)-[0-9]{5}-[0-9a-f]{12}\.arrow|videos-[0-9a-f]{12}\.jsonl")
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
@@ -85,6 +84,8 @@ def build(
     Raises:
         InputError: whatever the user can mend: the videos, the settings, the folder.
     """
+    if workers is not None and workers < 0:
+        raise InputError(f"workers must be at least 0, but got {workers}; leave it out to use all CPUs")
     folder = open_folder(store)
     listing = find_videos(videos, settings.layout, compression=settings.compression)
     assignment = assign(listing, settings.split, fractions=settings.fractions, seed=settings.seed)
@@ -93,9 +94,10 @@ def build(
     with writing(folder):
         folder.make()
     with only_build(folder):
-        old = _old_store(folder, settings)
-        known = {} if old is None else _known(old, listing, assignment)
-        if old is not None and known == {item.relative: item for item in read_ledger(old)}:
+        old = earlier_store(folder, settings)
+        known = {} if old is None else known_entries(old, listing, assignment)
+        everything_known = len(known) == len(listing.videos)
+        if old is not None and everything_known and list(known.values()) == read_ledger(old):
             return old
         scratch = folder.below(f"{SCRATCH}/{settings.extraction_digest()[:16]}")
         job = _Job(
@@ -166,7 +168,7 @@ def _read(job: _Job, known: dict[str, Entry]) -> dict[str, Entry]:
         if job.progress is not None:
             job.progress(done, total)
         if len(unreadable) > limit and not job.allow_unreadable:
-            raise _too_many_unreadable(unreadable, total)
+            raise _too_many_unreadable(unreadable, done, total)
     return {ref.relative: entries[ref.relative] for ref in job.listing.videos}
 
 
@@ -249,7 +251,7 @@ def _write(
     manifest = read_manifest(job.store)
     listed = {shard.name for shard in manifest.shards} | {manifest.videos_name}
     for name in folder.names():
-        if _OURS.fullmatch(name) and name not in listed:
+        if OURS.fullmatch(name) and name not in listed:
             folder.delete(name)
     folder.below(SCRATCH).delete_all()
     return manifest
@@ -259,56 +261,11 @@ def _records(entries: dict[str, Entry]) -> dict[str, VideoRecord]:
     return {relative: item.record for relative, item in entries.items() if item.record is not None}
 
 
-def _known(old: Manifest, listing: Listing, assignment: Assignment) -> dict[str, Entry]:
-    """Entries of the videos that need not be read again."""
-    before = {item.relative: item for item in read_ledger(old)}
-    gone = sorted(set(before) - {ref.relative for ref in listing.videos})
-    if gone:
-        raise InputError(
-            f"a store grows with its data set, but {len(gone)} of its videos are gone (first: {gone[0]}); "
-            "restore them or build a new store in another folder"
-        )
-    known = {}
-    for ref in listing.videos:
-        reason = assignment.dropped.get(ref.relative)
-        if reason is not None:
-            known[ref.relative] = entry_left_out(ref, reason)
-        elif ref.relative in before:
-            with contextlib.suppress(OSError):
-                same = unchanged(before, ref, fingerprint(ref.path), assignment.split_of[ref.relative])
-                if same is not None:
-                    known[ref.relative] = same
-    return known
-
-
-def _old_store(folder: Folder, settings: BuildSettings) -> Manifest | None:
-    """The finished store that the folder holds already; it must have been built with the same settings."""
-    names = set(folder.names())
-    if MANIFEST_NAME not in names:
-        strange = sorted(name for name in names if not _OURS.fullmatch(name) and not name.startswith("."))
-        if strange:
-            raise InputError(
-                f"a store's folder must be new, empty or a store, but {folder.address} holds {strange[0]}; "
-                "choose another --store"
-            )
-        return None
-    old = read_manifest(folder.address)
-    ours = settings.as_dict()
-    changed = sorted(name for name in ours if ours[name] != old.settings.get(name))
-    if changed:
-        name = changed[0]
-        raise InputError(
-            f"a store has one set of settings, but {folder.address} was built with {name} = {old.settings.get(name)} "
-            f"and {ours[name]} is asked for; choose another --store, or the old settings"
-        )
-    return old
-
-
-def _too_many_unreadable(unreadable: dict[str, str], total: int) -> InputError:
+def _too_many_unreadable(unreadable: dict[str, str], done: int, total: int) -> InputError:
     name = min(unreadable)
     return InputError(
-        f"at most {UNREADABLE_SHARE:.0%} of the videos may be unreadable, but {len(unreadable)} of {total} are "
-        f"(such as {name}: {unreadable[name]}); mend them or pass --allow-unreadable"
+        f"at most {UNREADABLE_SHARE:.0%} of the videos may be unreadable, but of {total} videos, {done} of them tried, "
+        f"{len(unreadable)} are (such as {name}: {unreadable[name]}); mend them or pass --allow-unreadable"
     )
 
 
@@ -379,6 +336,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, build, say what the store holds."""
     options = parser(__doc__).parse_args(arguments)
     settings = settings_from(options)
+    if options.preview is not None:
+        check_name(Path(options.preview))
     with terminal_progress("videos") as progress:
         manifest = build(
             Path(options.videos),

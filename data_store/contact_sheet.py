@@ -10,6 +10,7 @@ from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.shards import open_shard, shard_faces
 
+SUFFIXES = (".png", ".jpg", ".jpeg")
 TILE_PX = 112
 TITLE_PX = 22
 COLUMNS = 12
@@ -22,16 +23,25 @@ def write_sheet(manifest: Manifest, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    try:
-        done, data = cv2.imencode(path.suffix, cv2.cvtColor(contact_sheet(manifest), cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        done, data = False, np.empty(0, np.uint8)
-    if not done:
-        raise InputError(f"a preview is a .png or .jpg file, but got {path}; use e.g. preview.png")
+    check_name(path)
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(contact_sheet(manifest), cv2.COLOR_RGB2BGR))
+    assert done
     try:
         path.write_bytes(data.tobytes())
     except OSError as error:
         raise InputError(f"a preview must be writable, but {path} is not ({error.strerror}); choose another") from error
+
+
+def check_name(path: Path) -> None:
+    """Tell early that a contact sheet cannot be written under a name.
+
+    Raises:
+        InputError: it is no picture's name, or its folder is not there.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"a preview is a .png or .jpg file, but got {path}; use e.g. preview.png")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"a preview's folder must be there, but {path.absolute().parent} is not; make it")
 
 
 def contact_sheet(manifest: Manifest) -> NDArray[np.uint8]:

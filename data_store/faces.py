@@ -70,15 +70,16 @@ DETECTORS: dict[str, Callable[[FaceSettings], Detector]] = {"haar": haar, "none"
 
 
 def make_detector(settings: FaceSettings) -> Detector:
-    """Make the detector that the settings name.
+    """Make the detector that the settings name; ``auto`` is ``haar``.
 
     Raises:
         InputError: there is none of that name.
     """
-    if settings.detector not in DETECTORS:
+    name = "haar" if settings.detector == "auto" else settings.detector
+    if name not in DETECTORS:
         known = ", ".join(sorted(DETECTORS))
         raise InputError(f"detector must be one of {known}, but got {settings.detector!r}")
-    return DETECTORS[settings.detector](settings)
+    return DETECTORS[name](settings)
 
 
 def scaled_down(frame: NDArray[np.uint8], longest_px: int) -> tuple[NDArray[np.uint8], float]:

@@ -33,6 +33,15 @@ class Folder:
         elif self.remote is not None:
             self.remote[0].create_dir(self.remote[1], recursive=True)
 
+    def entries(self) -> list[str]:
+        """Names of all that is directly inside, files and folders, sorted; empty where the folder does not exist."""
+        if self.local is not None:
+            return sorted(path.name for path in self.local.iterdir()) if self.local.is_dir() else []
+        from pyarrow import fs
+
+        system, path = self._remote()
+        return sorted(info.base_name for info in system.get_file_info(fs.FileSelector(path, allow_not_found=True)))
+
     def names(self) -> dict[str, int]:
         """Bytes of each file directly inside by name, sorted; empty where the folder does not exist."""
         if self.local is not None:

@@ -1,6 +1,5 @@
 """Reading chosen frames of a video, or of a folder of images, exactly and without decoding more than needed."""
 
-import bisect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from data_store.layouts import IMAGE_SUFFIXES, files_with
@@ -31,8 +29,6 @@ class Clip:
     """Frames that a player would show."""
     timestamps: tuple[int, ...]
     """Of each frame, ascending, in the stream's unit; empty where frames must be counted by decoding."""
-    segments: tuple[tuple[int, int], ...]
-    """(first, last) segment in stored order that each frame needs; a segment starts at a keyframe."""
     images: tuple[Path, ...]
     """The frames of a folder of images."""
 
@@ -51,6 +47,8 @@ def open_clip(path: Path) -> Clip:
         if path.stat().st_size == 0:
             raise UnreadableError("the file is empty")
         with av.open(str(path)) as container:
+            if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
+                raise UnreadableError("the file is no video, though its name says so")
             if not container.streams.video:
                 raise UnreadableError("the file has no video stream")
             return _scan(path, container)
@@ -61,8 +59,7 @@ def open_clip(path: Path) -> Clip:
 def read_frames(clip: Clip, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
     """Decode chosen frames, each exactly the frame that decoding the whole video would give.
 
-    Stretches between keyframes that hold no chosen frame are passed over, frames that no other frame refers to
-    are not decoded unless chosen, and reading stops after the last chosen frame.
+    Frames that no other frame refers to are not decoded unless chosen, and reading stops after the last chosen one.
 
     Args:
         clip: from :func:`open_clip`.
@@ -115,37 +112,24 @@ def natural_order(path: Path) -> tuple[tuple[int, str], ...]:
 def _image_clip(path: Path, images: list[Path]) -> Clip:
     if not images:
         raise UnreadableError("the folder holds no image")
-    return Clip(path=path, num_frames=len(images), timestamps=(), segments=(), images=tuple(images))
+    return Clip(path=path, num_frames=len(images), timestamps=(), images=tuple(images))
 
 
 def _scan(path: Path, container: InputContainer) -> Clip:
-    """Count the packets and note which keyframe each frame hangs on."""
+    """Count the packets: one is one frame, save for those that an edit list hides."""
     stream = container.streams.video[0]
-    entries: list[tuple[int, int]] = []  # (timestamp, segment in stored order)
-    keys: list[int] = []
-    ordered = True
+    timestamps: list[int] = []
     stored = 0
     for packet in container.demux(stream):
-        if not packet.size:
-            continue
-        stored += 1
-        if packet.is_discard:
-            continue
-        if packet.pts is None:
-            ordered = False
-            continue
-        if packet.is_keyframe:
-            keys.append(packet.pts)
-        entries.append((packet.pts, max(len(keys) - 1, 0)))
+        if packet.size:
+            stored += 1
+            if packet.pts is not None and not packet.is_discard:
+                timestamps.append(packet.pts)
     if stream.frames > stored:
         raise UnreadableError(f"truncated: {stored} of {stream.frames} frames are there")
-    timestamps = sorted(pts for pts, _ in entries)
-    exact = ordered and len(set(timestamps)) == len(timestamps) == stored and keys == sorted(keys)
-    if not timestamps or not exact:
+    if not timestamps or len(set(timestamps)) != stored:
         return _count_by_decoding(path)
-    by_time = dict(entries)
-    segments = tuple((max(bisect.bisect_right(keys, pts) - 1, 0), by_time[pts]) for pts in timestamps)
-    return Clip(path=path, num_frames=len(timestamps), timestamps=tuple(timestamps), segments=segments, images=())
+    return Clip(path=path, num_frames=stored, timestamps=tuple(sorted(timestamps)), images=())
 
 
 def _count_by_decoding(path: Path) -> Clip:
@@ -155,13 +139,19 @@ def _count_by_decoding(path: Path) -> Clip:
         num_frames = sum(1 for _ in container.decode(video=0))
     if num_frames == 0:
         raise UnreadableError("the video has no frames")
-    return Clip(path=path, num_frames=num_frames, timestamps=(), segments=(), images=())
+    return Clip(path=path, num_frames=num_frames, timestamps=(), images=())
 
 
 def _decode(clip: Clip, wanted: list[int]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    """Decode from the start to the last chosen frame, passing over unchosen frames that no other refers to.
+
+    Starting at a later keyframe would be quicker still, and wrong: the first packet may tell the decoder which
+    encoder's faults to allow for, and without it FaceForensics++'s videos come out with other pixels.
+    """
     with av.open(str(clip.path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # a worker has one core; frames are worked on side by side
+        decoder = stream.codec_context
+        decoder.thread_count = 1  # a worker has one core; videos are worked on side by side
         if not clip.timestamps:
             chosen = set(wanted)
             for index, frame in enumerate(container.decode(stream)):
@@ -171,37 +161,14 @@ def _decode(clip: Clip, wanted: list[int]) -> Iterator[tuple[int, NDArray[np.uin
                     return
             return
         index_of = {clip.timestamps[index]: index for index in wanted}
-        needed = {segment for index in wanted for segment in range(*_span(clip.segments[index]))}
-        for frame in _needed_frames(container, stream, needed, index_of):
-            if frame.pts is not None and frame.pts in index_of:
-                yield index_of.pop(frame.pts), _picture(frame)
+        times = set(index_of)
+        for packet in container.demux(stream):
+            decoder.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
+            for frame in decoder.decode(packet):
+                if frame.pts is not None and frame.pts in index_of:
+                    yield index_of.pop(frame.pts), _picture(frame)
             if not index_of:
                 return
-
-
-def _span(segments: tuple[int, int]) -> tuple[int, int]:
-    return segments[0], segments[1] + 1
-
-
-def _needed_frames(
-    container: InputContainer, stream: VideoStream, needed: set[int], chosen: dict[int, int]
-) -> Iterator[VideoFrame]:
-    """Feed the decoder with the needed segments only; unchosen frames that nothing refers to are skipped."""
-    decoder = stream.codec_context
-    segment, keys, fed = 0, 0, False
-    for packet in container.demux(stream):
-        if packet.size and packet.is_keyframe:
-            segment, keys = keys, keys + 1
-        if packet.size and segment not in needed:
-            if fed:  # the frames that the decoder still holds, before the gap
-                yield from decoder.decode(None)
-                decoder.flush_buffers()
-                fed = False
-            continue
-        if packet.size:
-            decoder.skip_frame = "DEFAULT" if packet.pts in chosen else "NONREF"
-            fed = True
-        yield from decoder.decode(packet)
 
 
 def _picture(frame: VideoFrame) -> NDArray[np.uint8] | None:
@@ -215,6 +182,7 @@ def _picture(frame: VideoFrame) -> NDArray[np.uint8] | None:
 
 def _reason(error: Exception) -> str:
     """The bare reason of an exception: no error number, no path."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    text = getattr(error, "strerror", None)
+    if text:
+        return str(text)
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from data_store.extraction import VideoRecord
 from data_store.layouts import VideoRef
+from data_store.manifest import SPLITS
 from data_store.sampling import rank
 from data_store.settings import BuildSettings
-from data_store.splits import SPLITS, Assignment, deal_crops
+from data_store.splits import Assignment, deal_crops
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,8 @@ class BuildSettings:
             )
         if not 8 <= self.crop_px <= 1024 or self.crop_px % 8:
             raise InputError(f"crop_px must lie between 8 and 1024 and divide by 8, but got {self.crop_px}; use 224")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, but got {self.seed}; use 0")
         if not 1 <= self.shard_mb <= 1024:
             raise InputError(f"shard_mb must lie between 1 and 1024, but got {self.shard_mb}; use 128")
 
