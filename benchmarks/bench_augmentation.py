@@ -1,6 +1,7 @@
 """Augmented batches a second on two cores, beside torchvision's transforms one image at a time.
 
 Two processes of one thread each on both sides: what two data-loading workers do, and two trials of one core.
+Timed is the CPU time of each: where nothing else runs that is the time on the clock, and elsewhere less noisy.
 Every contender turns the same 64 uint8 crops into one float32 batch, mirrored, rotated and jittered by the same
 strengths.
 """
@@ -47,7 +48,7 @@ def rows() -> list[Row]:
 
 
 def _timed(crop_px: int) -> dict[str, list[float]]:
-    """Seconds a batch of each contender in each round, the mean of the processes."""
+    """CPU seconds a batch of each contender in each round, the mean of the processes."""
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(PROCESSES)
     with context.Pool(PROCESSES, initializer=_share, initargs=(together,)) as pool:
@@ -71,9 +72,9 @@ def _rounds(crop_px: int) -> dict[str, list[float]]:
     for counted in [False] + [True] * ROUNDS:
         for name, run in runs.items():
             together.wait()
-            began = time.perf_counter()
+            began = time.process_time()
             batch = run()
-            passed = time.perf_counter() - began
+            passed = time.process_time() - began
             assert batch.shape == (BATCH, 3, crop_px, crop_px)
             if counted:
                 seconds[name].append(passed)

@@ -92,7 +92,6 @@ def _added_by_trials(store: str, tiny: str, store_bytes: int) -> dict[str, int]:
         object_store_memory=int(1.2 * store_bytes),
         include_dashboard=False,
         log_to_driver=False,
-        log_to_driver=False,
         logging_level=logging.ERROR,
     )
     try:
