@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analysis.comparison import CHANCE, SURE, Comparison
 from analysis.objectives import COSTS, LARGEST, Objective, describe_score
 from analysis.published import published, published_models
@@ -102,7 +104,7 @@ def _record(
             "ended": [trial.date for trial in trials],
             "order": [rank[index] for index in range(len(trials))],
         },
-        "metrics": {key: [_short(trial.metrics.get(key)) for trial in trials] for key in sorted(keys)},
+        "metrics": {key: _column(trials, key) for key in sorted(keys)},
         "params": _params(trials),
         "intervals": {y.name: [[_short(end) for end in p.y_interval] if p.y_interval else None for _, p in placed]},
         "probability": {
@@ -114,7 +116,7 @@ def _record(
 
 def _axes(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return the costs and validation scores that at least one trial has recorded."""
-    recorded = {key for trial in trials for key in trial.metrics}
+    recorded: set[str] = set().union(*(trial.metrics for trial in trials))
     scores = sorted(key.removeprefix("val_") for key in recorded if key.startswith("val_"))
     first = [name for name in ("accuracy", "auc", "video_accuracy", "video_auc") if name in scores]
     described: list[tuple[Objective, bool]] = [
@@ -142,18 +144,22 @@ def _axes(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 def _params(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     """Return each parameter as its distinct values and, per trial, which one (-1: not set)."""
     found: dict[str, dict[str, Any]] = {}
-    for name in sorted({name for trial in trials for name in trial.params}):
-        values = sorted({trial.params[name] for trial in trials if name in trial.params})
-        at = {value: position for position, value in enumerate(values)}
-        found[name] = {"values": values, "at": [at.get(trial.params.get(name, ""), -1) for trial in trials]}
-        if "" in at:
-            found[name]["at"] = [at[trial.params[name]] if name in trial.params else -1 for trial in trials]
+    for name in sorted(set().union(*(trial.params for trial in trials))):
+        column = [trial.params.get(name) for trial in trials]
+        values = sorted({value for value in column if value is not None})
+        at: dict[str | None, int] = {None: -1} | {value: position for position, value in enumerate(values)}
+        found[name] = {"values": values, "at": [at[value] for value in column]}
     return found
 
 
-def _short(value: float | None) -> float | int | None:
-    """Return a finite number with few digits, None for everything else."""
-    if value is None or not abs(value) < LARGEST:
-        return None
-    rounded = round(float(value), 6) if abs(value) < 1000 else round(float(value), 2)
-    return int(rounded) if rounded.is_integer() else rounded
+def _column(trials: Sequence[Trial], key: str) -> list[float | None]:
+    """Return a metric of every trial with few digits, None where it has no finite value."""
+    values = np.array([trial.metrics.get(key, math.nan) for trial in trials], dtype=np.float64)
+    good = np.abs(values) < LARGEST
+    rounded = np.where(np.abs(values) < 1000, np.round(values, 6), np.round(values, 2)).tolist()
+    return rounded if good.all() else [value if ok else None for value, ok in zip(rounded, good, strict=True)]
+
+
+def _short(value: float | None) -> float | None:
+    """Return a share or a score with few digits."""
+    return None if value is None else round(value, 6)
