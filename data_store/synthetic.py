@@ -28,12 +28,13 @@ from typing import Self
 
 import av
 import cv2
-import numpy as np
 
 from data_store.errors import InputError, run_command
-from data_store.synthetic_manipulations import MANIPULATIONS
-from data_store.synthetic_scenes import REAL, Image, cast_person, draw_cast, film
+from data_store.synthetic_looks import cast_person
+from data_store.synthetic_manipulations import MANIPULATIONS, draw_cast
+from data_store.synthetic_scenes import Image, film
 
+REAL = "youtube"
 CATEGORIES = (REAL, *MANIPULATIONS)
 DRAWING_VERSION = 1
 """Raise it when the same settings give other pixels, so that finished sets are written again."""
@@ -53,7 +54,7 @@ class SyntheticSettings:
     """Width and height of the videos."""
     fps: int = 25
     """Frames a second."""
-    crf: int = 20
+    crf: int = 18
     """x264's constant rate factor, the same for real and fake."""
     seed: int = 0
     """The same seed gives the same pixels before encoding."""
@@ -69,9 +70,7 @@ class SyntheticSettings:
                 f"num_identities must be an even number from 6 to 1000, but got {self.num_identities}; use 46"
             )
         if self.size_px < 128 or self.size_px > 1024 or self.size_px % 16:
-            raise InputError(
-                f"size_px must divide by 16 and lie from 128 to 1024, but got {self.size_px}; use 256"
-            )
+            raise InputError(f"size_px must divide by 16 and lie from 128 to 1024, but got {self.size_px}; use 256")
         for name, low, high in (
             ("num_frames", 1, 10_000),
             ("fps", 1, 120),
@@ -168,8 +167,7 @@ def write_pair(root: Path, settings: SyntheticSettings, pair: tuple[str, str]) -
     for target, source in (pair, pair[::-1]):
         with ExitStack() as stack:
             files = {
-                c: stack.enter_context(_VideoFile(video_path(root, c, target, source), settings))
-                for c in CATEGORIES
+                c: stack.enter_context(_VideoFile(video_path(root, c, target, source), settings)) for c in CATEGORIES
             }
             for shot in _all_frames(settings, CATEGORIES, target, source):
                 for category, frame in shot.items():
@@ -204,9 +202,7 @@ def is_finished(root: Path, settings: SyntheticSettings) -> bool:
         return False
 
 
-def write(
-    root: Path, settings: SyntheticSettings, progress: Callable[[int, int], None] | None = None
-) -> None:
+def write(root: Path, settings: SyntheticSettings, progress: Callable[[int, int], None] | None = None) -> None:
     """Write the set below `root`, one worker process a core; a finished equal set is left alone.
 
     Args:
@@ -263,13 +259,9 @@ def _write_videos(
 def main(arguments: list[str] | None = None) -> int:
     """Write the set that the command line asks for."""
     defaults = SyntheticSettings()
-    parser = argparse.ArgumentParser(
-        description="Draw the built-in set of face videos in the FaceForensics++ layout."
-    )
+    parser = argparse.ArgumentParser(description="Draw the built-in set of face videos in the FaceForensics++ layout.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the videos")
-    parser.add_argument(
-        "--identities", type=int, default=defaults.num_identities, metavar="N", help="people (even)"
-    )
+    parser.add_argument("--identities", type=int, default=defaults.num_identities, metavar="N", help="people (even)")
     parser.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="which people")
     chosen = parser.parse_args(arguments)
     settings = SyntheticSettings(num_identities=chosen.identities, seed=chosen.seed)

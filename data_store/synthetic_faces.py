@@ -1,4 +1,4 @@
-"""Draw the heads of the built-in data set: looks, shading, eyes that blink, a mouth that talks.
+"""Draw the heads of the built-in data set: shading, skin, hair, eyes that blink, a mouth that talks.
 
 A head is drawn once on a square canvas of `CANVAS_PX` (light falls on a height map of the face, so noses throw
 shadows and cheeks are round) and then warped into every frame. Face coordinates `(u, v)` have their origin
@@ -13,8 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from data_store.synthetic_looks import Light, Look
+
 Array = npt.NDArray[np.float32]
 """Pixels in flight: float32 in [0, 255], RGB, or a mask in [0, 1]."""
+
+Floats = npt.NDArray[np.floating]
+"""Arithmetic in between, of either precision."""
 
 CANVAS_PX = 256
 UNIT_PX = 60.0
@@ -23,64 +28,6 @@ EYE_STATES = 5
 """0 is wide open, the last is shut."""
 MOUTH_STATES = 8
 """0 is shut, the last is wide open."""
-
-SKINS = ((250, 222, 200), (238, 200, 172), (224, 180, 146), (196, 148, 112), (158, 112, 82), (116, 78, 56))
-HAIRS = (
-    (30, 24, 22),
-    (58, 40, 30),
-    (98, 66, 42),
-    (150, 110, 66),
-    (196, 164, 112),
-    (128, 60, 36),
-    (132, 130, 128),
-)
-IRISES = ((70, 46, 30), (104, 72, 40), (84, 104, 70), (86, 116, 146), (110, 124, 132))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Light:
-    """Where the light comes from and how soft it is."""
-
-    x: float
-    """Sideways component of the direction to the light; positive is the viewer's right."""
-    y: float
-    """Downward component; negative is from above."""
-    ambient: float
-    """Share of the light that comes from everywhere, in [0, 1]."""
-    gain: tuple[float, float, float]
-    """Brightness of red, green and blue."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What makes one person's head differ from another's; lengths in face units."""
-
-    skin: tuple[float, float, float]
-    hair: tuple[float, float, float]
-    iris: tuple[float, float, float]
-    width: float
-    height: float
-    jaw: float
-    eye_dx: float
-    eye_v: float
-    eye_width: float
-    eye_height: float
-    brow_v: float
-    brow_thickness: float
-    brow_arch: float
-    nose_length: float
-    nose_width: float
-    mouth_v: float
-    mouth_width: float
-    lip_thickness: float
-    lip_red: float
-    smile: float
-    hairline: float
-    hair_volume: float
-    hair_length: float
-    parting: float
-    beard: float
-    texture_seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,68 +64,25 @@ def grid() -> tuple[Array, Array]:
     return u.astype(np.float32), v.astype(np.float32)
 
 
-def smoothstep(low: float, high: float, x: Array) -> Array:
+def smoothstep(low: float, high: float, x: Floats) -> Array:
     """0 below `low`, 1 above `high` (or the other way round), smooth between."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
 
 
-def blob(u: Array, v: Array, at: tuple[float, float], size: tuple[float, float]) -> Array:
+def blob(u: Floats, v: Floats, at: tuple[float, float], size: tuple[float, float]) -> Array:
     """A Gaussian bump of height 1."""
-    return np.exp(-(((u - at[0]) / size[0]) ** 2) - ((v - at[1]) / size[1]) ** 2)
+    return np.asarray(np.exp(-(((u - at[0]) / size[0]) ** 2) - ((v - at[1]) / size[1]) ** 2), np.float32)
 
 
-def blurred(image: Array, sigma_x: float, sigma_y: float | None = None) -> Array:
+def blurred(image: Floats, sigma_x: float, sigma_y: float | None = None) -> Array:
     """Gaussian blur in pixels."""
     return np.asarray(
         cv2.GaussianBlur(image, (0, 0), sigma_x, sigmaY=sigma_x if sigma_y is None else sigma_y), np.float32
     )
 
 
-def random_look(rng: np.random.Generator, spread: float) -> Look:
-    """Draw a person; `spread` in [0, 1) places the skin tone, so that a few people already cover all tones."""
-    tone = spread * (len(SKINS) - 1)
-    lighter, share = int(tone), tone - int(tone)
-    skin = np.array(SKINS[lighter]) * (1 - share) + np.array(SKINS[lighter + 1]) * share
-    skin = skin * rng.uniform(0.96, 1.04, 3)
-    hair = np.array(HAIRS[rng.integers(2 if tone > 3 else len(HAIRS))]) * rng.uniform(0.8, 1.2)
-    iris = np.array(IRISES[rng.integers(2 if tone > 2.5 else len(IRISES))]) * rng.uniform(0.85, 1.15)
-    long_hair = rng.random() < 0.45
-
-    def within(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
-
-    return Look(
-        skin=(float(skin[0]), float(skin[1]), float(skin[2])),
-        hair=(float(hair[0]), float(hair[1]), float(hair[2])),
-        iris=(float(iris[0]), float(iris[1]), float(iris[2])),
-        width=within(0.86, 0.98),
-        height=within(1.16, 1.30),
-        jaw=within(0.16, 0.36),
-        eye_dx=within(0.38, 0.43),
-        eye_v=within(-0.14, -0.08),
-        eye_width=within(0.18, 0.215),
-        eye_height=within(0.085, 0.12),
-        brow_v=within(-0.40, -0.33),
-        brow_thickness=within(0.035, 0.075),
-        brow_arch=within(0.03, 0.10),
-        nose_length=within(0.32, 0.42),
-        nose_width=within(0.20, 0.27),
-        mouth_v=within(0.68, 0.76),
-        mouth_width=within(0.32, 0.42),
-        lip_thickness=within(0.07, 0.12),
-        lip_red=within(0.15, 0.9) if long_hair else within(0.05, 0.4),
-        smile=within(-0.01, 0.05),
-        hairline=within(-0.98, -0.74),
-        hair_volume=within(0.10, 0.26) if long_hair else within(0.02, 0.18),
-        hair_length=within(0.9, 1.7) if long_hair else within(-0.4, 0.1),
-        parting=within(-0.6, 0.6),
-        beard=0.0 if long_hair or rng.random() < 0.5 else within(0.15, 0.6),
-        texture_seed=int(rng.integers(2**31)),
-    )
-
-
-def _mix(image: Array, colour: Array | tuple[float, ...] | float, alpha: Array) -> Array:
+def _mix(image: Floats, colour: Floats | tuple[float, ...], alpha: Floats) -> Array:
     """Lay `colour` over `image` with coverage `alpha` (height, width)."""
     target = np.asarray(colour, np.float32)
     return np.asarray(image + (target - image) * alpha[..., None], np.float32)
@@ -229,54 +133,46 @@ def _shading(z: Array, light: Light) -> tuple[Array, Array]:
 def _noise(rng: np.random.Generator, sigma_x: float, sigma_y: float) -> Array:
     """Smooth noise of unit deviation on the canvas."""
     field = blurred(rng.standard_normal((CANVAS_PX, CANVAS_PX), np.float32), sigma_x, sigma_y)
-    return field / np.float32(field.std())
+    return np.asarray(field / field.std(), np.float32)
 
 
 def _skin(look: Look, u: Array, v: Array, rng: np.random.Generator) -> Array:
     """The face's own colour, before light falls on it."""
-    skin = (
-        np.asarray(look.skin, np.float32)
-        * (1.0 + 0.022 * _noise(rng, 2.5, 2.5) + 0.02 * _noise(rng, 14, 14))[..., None]
-    )
+    blotches = 1.0 + 0.010 * _noise(rng, 3.0, 3.0) + 0.02 * _noise(rng, 14, 14)
+    skin: Floats = np.asarray(look.skin, np.float32) * blotches[..., None]
     side = np.abs(u)
     tip = look.eye_v + 0.06 + look.nose_length
     flush = 0.5 * blob(side, v, (0.58, 0.32), (0.26, 0.20)) + 0.4 * blob(u, v, (0.0, tip), (0.18, 0.12))
     skin = skin * (1.0 - flush[..., None] * np.array([0.0, 0.11, 0.11], np.float32))
-    shadow = 0.16 * blob(side, v, (look.eye_dx, look.eye_v), (0.27, 0.15))
+    shadow = 0.27 * blob(side, v, (look.eye_dx, look.eye_v), (0.28, 0.15))
     shadow += 0.16 * blob(side, v, (look.eye_dx * 0.62, look.eye_v - 0.03), (0.10, 0.16))
     shadow += 0.13 * blob(side, v, (look.nose_width * 0.95, tip + 0.03), (0.05, 0.09))
     shadow += 0.55 * blob(side, v, (look.nose_width * 0.48, tip + 0.085), (0.055, 0.026))
     shadow += 0.10 * blob(u, v, (0.0, tip + 0.13), (0.2, 0.035))
     fold = np.abs(side - (look.nose_width + 0.06 + 0.42 * (v - tip))) / 0.03
-    shadow += (
-        0.07
-        * np.exp(-(fold**2))
-        * smoothstep(tip - 0.02, tip + 0.1, v)
-        * smoothstep(look.mouth_v, tip + 0.2, v)
-    )
+    shadow += 0.07 * np.exp(-(fold**2)) * smoothstep(tip - 0.02, tip + 0.1, v) * smoothstep(look.mouth_v, tip + 0.2, v)
     skin = skin * (1.0 - shadow[..., None])
     cheek = smoothstep(0.52, 0.85, side + 0.45 * (v - 0.35))
     beard = np.maximum(cheek * smoothstep(0.1, 0.5, v), smoothstep(tip + 0.12, tip + 0.2, v))
     grain = np.clip(0.75 + 0.25 * _noise(rng, 0.7, 1.2), 0.0, 1.0)
-    return _mix(
-        np.asarray(skin, np.float32), np.asarray(look.hair, np.float32) * 0.8, look.beard * beard * grain
-    )
+    return _mix(np.asarray(skin, np.float32), np.asarray(look.hair, np.float32) * 0.8, look.beard * beard * grain)
 
 
-def _hair_masks(look: Look, u: Array, v: Array, outline: Array) -> tuple[Array, Array]:
+def _hair_masks(look: Look, u: Array, v: Array, wisps: Array) -> tuple[Array, Array]:
     """Coverage of the hair behind the head and of the hair over the forehead."""
     volume = look.hair_volume
-    crown = (np.abs(u) / (look.width + 0.06 + volume)) ** 2.2 + (np.abs(v + 0.28) / (1.12 + volume)) ** 2.2
-    cap = np.where(v < -0.28, crown, (np.abs(u) / (look.width + 0.06 + volume)) ** 2.2)
-    back = smoothstep(1.04, 0.96, cap) * smoothstep(look.hair_length + 0.18, look.hair_length - 0.1, v)
-    line = look.hairline + 0.55 * np.abs(u) ** 2.4 + 0.16 * np.exp(-(((u - look.parting) / 0.22) ** 2)) * -1.0
-    front = smoothstep(0.035, -0.035, v - line) * smoothstep(1.04, 0.96, cap)
-    return np.asarray(back, np.float32), np.asarray(np.maximum(front, 0.0) * (outline < 1.4), np.float32)
+    sides = (np.abs(u) / (look.width + 0.06 + volume)) ** 2.2
+    crown = np.where(v < -0.28, (np.abs(v + 0.28) / (1.12 + volume)) ** 2.2, 0.0)
+    cap = smoothstep(1.04, 0.96, sides + crown + 0.025 * wisps)
+    back = cap * smoothstep(look.hair_length + 0.18, look.hair_length - 0.1, v + 0.05 * wisps)
+    line = look.hairline + 0.55 * np.abs(u) ** 2.4 - 0.16 * np.exp(-(((u - look.parting) / 0.22) ** 2))
+    return back, cap * smoothstep(0.04, -0.04, v - line + 0.035 * wisps)
 
 
 def _eye_patch(look: Look, skin: Array, shade: Array, u: Array, v: Array, shut: float) -> Array:
     """Both eyes at one openness over the patch's skin: lids, sclera, iris, pupil, highlight, lashes."""
     image = skin
+    dim = 0.62 + 0.38 * max(look.skin) / 255.0
     for side in (-1.0, 1.0):
         x = (u - side * look.eye_dx) / look.eye_width
         y = (v - look.eye_v) / look.eye_width
@@ -286,15 +182,11 @@ def _eye_patch(look: Look, skin: Array, shade: Array, u: Array, v: Array, shut: 
         top = bottom - 1.7 * ratio * np.sqrt(arc) * (1.0 - shut)
         soft = 0.10
         inside = (
-            smoothstep(-soft, soft, y - top)
-            * smoothstep(-soft, soft, bottom - y)
-            * smoothstep(1.06, 0.94, np.abs(x))
+            smoothstep(-soft, soft, y - top) * smoothstep(-soft, soft, bottom - y) * smoothstep(1.06, 0.94, np.abs(x))
         )
         inside = inside * min(1.0, 4.0 * (1.0 - shut))
-        white = np.array([232.0, 226.0, 220.0], np.float32) * np.clip(shade, 0.35, 1.05)
-        image = _mix(
-            image, white * (1.0 - 0.35 * blob(x, y - top, (0.0, 0.0), (2.0, 0.25)))[..., None], inside
-        )
+        white = np.array([232.0, 226.0, 220.0], np.float32) * np.clip(shade, 0.35, 1.05) * dim
+        image = _mix(image, white * (1.0 - 0.35 * blob(x, y - top, (0.0, 0.0), (2.0, 0.25)))[..., None], inside)
         radius = np.sqrt(x**2 + (y + 0.12) ** 2)
         iris = np.asarray(look.iris, np.float32) * (0.75 + 0.6 * smoothstep(0.2, 0.42, radius))[..., None]
         image = _mix(image, iris, smoothstep(0.50, 0.42, radius) * inside)
@@ -324,8 +216,7 @@ def _mouth(look: Look, image: Array, shade: Array, u: Array, v: Array, gap: floa
     skin = np.asarray(look.skin, np.float32)
     red = np.array([176.0, 70.0, 74.0], np.float32)
     lips = (
-        skin * np.array([0.86, 0.66, 0.66], np.float32) * (1 - look.lip_red)
-        + red * look.lip_red * skin[0] / 220.0
+        skin * np.array([0.86, 0.66, 0.66], np.float32) * (1 - look.lip_red) + red * look.lip_red * skin[0] / 220.0
     ) * shade
     upper = smoothstep(-soft, soft, y - (upper_edge - bow)) * smoothstep(-soft, soft, upper_edge - y) * wide
     full = look.lip_thickness * 1.25 * np.sqrt(arc)
@@ -341,9 +232,7 @@ def _mouth(look: Look, image: Array, shade: Array, u: Array, v: Array, gap: floa
         np.array([222.0, 214.0, 200.0], np.float32) * np.clip(shade, 0.4, 1.0),
         teeth * min(1.0, gap / 0.08),
     )
-    image = _mix(
-        image, (40.0, 16.0, 16.0), 0.75 * np.exp(-((y / 0.014) ** 2)) * wide * max(0.0, 1.0 - gap / 0.05)
-    )
+    image = _mix(image, (40.0, 16.0, 16.0), 0.75 * np.exp(-((y / 0.014) ** 2)) * wide * max(0.0, 1.0 - gap / 0.05))
     corners = blob(np.abs(x), y, (1.0, 0.0), (0.09, 0.03))
     image = _mix(image, image * 0.55, 0.7 * corners)
     return _mix(
@@ -365,75 +254,81 @@ def _jaw_states(look: Look, base: Array, shade: Array) -> Iterator[Array]:
     middle = slice(round(ORIGIN[0] - 0.5 * UNIT_PX), round(ORIGIN[0] + 0.5 * UNIT_PX))
     for state in range(MOUTH_STATES):
         gap = 0.26 * state / (MOUTH_STATES - 1)
-        lower = np.asarray(
-            cv2.remap(base, columns, rows - 0.45 * gap * UNIT_PX * reach, cv2.INTER_LINEAR), np.float32
-        )
+        lower = np.asarray(cv2.remap(base, columns, rows - 0.45 * gap * UNIT_PX * reach, cv2.INTER_LINEAR), np.float32)
         patch = (near, middle)
         light = shade[LOWER_ROW:][patch][..., None]
         lower[patch][..., :3] = _mouth(look, lower[patch][..., :3], light, u_low[patch], v_low[patch], gap)
         yield lower
 
 
-def draw_head(look: Look, light: Light, *, hair: bool = True) -> Head:
-    """Draw one head under one light; without hair it serves as a donor face."""
+def _face(look: Look, light: Light, outline: Array, shine: tuple[Array, Array], rng: np.random.Generator) -> Array:
+    """Skin and brows under the light, without eyes and mouth."""
     u, v = grid()
-    rng = np.random.Generator(np.random.Philox(key=look.texture_seed))
-    outline = _outline(look, u, v)
-    face = smoothstep(1.03, 0.97, outline)
-    relief = _height_map(look, u, v, outline)
-    diffuse, gloss = _shading(relief, light)
+    diffuse, gloss = shine
     gain = np.asarray(light.gain, np.float32)
     rounding = 1.0 - 0.25 * smoothstep(0.72, 1.0, outline)
     lit = _skin(look, u, v, rng) * (diffuse * rounding)[..., None] * gain + 26.0 * gloss[..., None] * gain
-    strands = 1.0 + 0.20 * _noise(rng, 0.8, 7.0) + 0.10 * _noise(rng, 3.0, 12.0)
-    hair_colour = np.asarray(look.hair, np.float32) * gain * strands[..., None]
     x = (np.abs(u) - look.eye_dx + 0.02) / 0.27
-    brow_line = look.brow_v - look.brow_arch * (1.0 - (x - 0.25) ** 2)
-    thickness = look.brow_thickness * smoothstep(1.25, -0.6, x)
-    brows = np.exp(-(((v - brow_line) / np.maximum(thickness, 0.012)) ** 2)) * smoothstep(
-        1.15, 0.9, np.abs(x)
-    )
-    lit = _mix(lit, hair_colour * 0.75, np.clip(brows * (0.9 + 0.15 * _noise(rng, 1.2, 0.6)), 0, 0.92))
-    back, front = _hair_masks(look, u, v, outline)
+    line = look.brow_v - look.brow_arch * (1.0 - (x - 0.1) ** 2) + look.brow_tilt * x
+    thickness = np.maximum(look.brow_thickness * smoothstep(1.25, -0.6, x), 0.012)
+    brows = np.exp(-(((v - line) / thickness) ** 2)) * smoothstep(1.15, 0.9, np.abs(x))
+    hairs = np.clip(brows * (0.9 + 0.15 * _noise(rng, 1.2, 0.6)), 0.0, 0.92)
+    dark = 0.75 - 0.3 * max(look.hair) / 255.0
+    return _mix(lit, np.asarray(look.hair, np.float32) * gain * dark, hairs)
+
+
+def _hair_layers(look: Look, light: Light, diffuse: Array, rng: np.random.Generator) -> list[tuple[Array, Array]]:
+    """Colour and coverage of the hair behind the head, and of the hair over the forehead."""
+    u, v = grid()
+    strands = 1.0 + 0.16 * _noise(rng, 0.8, 7.0) + 0.10 * _noise(rng, 3.0, 12.0)
+    colour = np.asarray(look.hair, np.float32) * np.asarray(light.gain, np.float32) * strands[..., None]
+    back, front = _hair_masks(look, u, v, _noise(rng, 1.3, 5.0))
+    sheen = 1.0 + 0.22 * np.exp(-(((v + 1.05 + 0.25 * u * light.x) / 0.16) ** 2))
+    dark = colour * (0.92 - 0.3 * smoothstep(-1.6, 0.2, v))[..., None]
+    bright = colour * (sheen * (0.75 + 0.25 * diffuse))[..., None]
+    return [(np.asarray(dark, np.float32), back), (np.asarray(bright, np.float32), front)]
+
+
+def draw_head(look: Look, light: Light, *, hair: bool = True) -> Head:
+    """Draw one head under one light; without hair it serves as a donor face."""
+    u, v = grid()
+    skin_rng, hair_rng = (np.random.Generator(np.random.Philox(key=[look.texture_seed, k])) for k in (0, 1))
+    outline = _outline(look, u, v)
+    covered = smoothstep(1.03, 0.97, outline)
+    relief = _height_map(look, u, v, outline)
+    diffuse, gloss = _shading(relief, light)
+    gain = np.asarray(light.gain, np.float32)
     ears = smoothstep(1.08, 0.92, ((np.abs(u) - look.width) / 0.13) ** 2 + ((v - 0.08) / 0.27) ** 2)
-    ear_colour = (
-        np.asarray(look.skin, np.float32)
-        * gain
-        * (0.86 - 0.35 * blob(np.abs(u), v, (look.width + 0.03, 0.08), (0.05, 0.15)))[..., None]
-    )
-    rgb = np.zeros_like(lit)
-    cover = np.zeros_like(u)
-    fall = smoothstep(-1.6, 0.2, v)
-    layers: list[tuple[Array, Array]] = [(ear_colour, ears), (lit, face)]
+    hollow = 0.86 - 0.35 * blob(np.abs(u), v, (look.width + 0.03, 0.08), (0.05, 0.15))
+    layers = [(np.asarray(look.skin, np.float32) * gain * hollow[..., None], ears)]
+    layers += [(_face(look, light, outline, (diffuse, gloss), skin_rng), covered)]
+    visible = covered
     if hair:
-        dark = hair_colour * (0.92 - 0.3 * fall)[..., None]
-        sheen = 1.0 + 0.35 * np.exp(-(((v + 1.05 + 0.25 * u * light.x) / 0.16) ** 2))
-        layers = [
-            (dark, back),
-            *layers,
-            (hair_colour * sheen[..., None] * (0.75 + 0.25 * diffuse)[..., None], front),
-        ]
-        if look.hair_length > 0.5:
-            layers[0], layers[1] = layers[1], layers[0]
+        back, front = _hair_layers(look, light, diffuse, hair_rng)
+        layers.insert(1 if look.hair_length > 0.5 else 0, back)  # long hair falls over the ears
+        layers.append(front)
+        visible = covered * (1.0 - front[1])
+    rgb, cover = np.zeros((CANVAS_PX, CANVAS_PX, 3), np.float32), np.zeros_like(u)
     for colour, alpha in layers:
         rgb = _mix(rgb, colour, alpha)
         cover = cover + (1.0 - cover) * alpha
-        base = np.dstack([np.clip(rgb, 0, 255) * cover[..., None], cover]).astype(np.float32)
+    base = np.dstack([np.clip(rgb, 0, 255) * cover[..., None], cover]).astype(np.float32)
     patch = (EYE_ROWS, EYE_COLUMNS)
     shade = (diffuse[..., None] * gain).astype(np.float32)
     shuts = np.linspace(0.0, 1.0, EYE_STATES)
-    eyes = tuple(
-        _eye_patch(look, base[patch][..., :3], shade[patch], u[patch], v[patch], float(s)) for s in shuts
-    )
-    lower = tuple(np.clip(states, 0, 255) for states in _jaw_states(look, base, diffuse))
+    eyes = tuple(_eye_patch(look, base[patch][..., :3], shade[patch], u[patch], v[patch], float(s)) for s in shuts)
     ball = np.sqrt(np.maximum(0.0, 1.0 - (u / 1.35) ** 2 - ((v + 0.05) / 1.75) ** 2))
-    depth = blurred(np.asarray(0.8 * ball + 0.5 * relief * face, np.float32), 2.0)
-    mask = face * (1.0 - front) if hair else face
-    return Head(base=base, eyes=eyes, lower=lower, depth=depth, skin_mask=np.asarray(mask, np.float32))
+    return Head(
+        base=base,
+        eyes=tuple(np.clip(eye, 0, 255) for eye in eyes),
+        lower=tuple(np.clip(state, 0, 255) for state in _jaw_states(look, base, diffuse)),
+        depth=blurred(np.asarray(0.8 * ball + 0.5 * relief * covered, np.float32), 2.0),
+        skin_mask=visible,
+    )
 
 
 def expression(head: Head, eye_state: int, mouth_state: int) -> Array:
     """The head's canvas, (CANVAS_PX, CANVAS_PX, 4) premultiplied, with these eyes and this mouth."""
     canvas = np.concatenate([head.base[:LOWER_ROW], head.lower[mouth_state]])
-    canvas[EYE_ROWS, EYE_COLUMNS, :3] = np.clip(head.eyes[eye_state], 0, 255)
+    canvas[EYE_ROWS, EYE_COLUMNS, :3] = head.eyes[eye_state]
     return canvas
