@@ -18,7 +18,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -30,6 +30,7 @@ import av
 import cv2
 
 from data_store.errors import InputError, run_command
+from data_store.synthetic_faces import draw_head
 from data_store.synthetic_looks import cast_person
 from data_store.synthetic_manipulations import MANIPULATIONS, draw_cast
 from data_store.synthetic_scenes import Image, film
@@ -95,35 +96,36 @@ def pairs(settings: SyntheticSettings) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def _all_frames(
-    settings: SyntheticSettings, categories: tuple[str, ...], target: str, source: str
+def takes(
+    settings: SyntheticSettings, categories: Sequence[str], target: str, source: str
 ) -> Iterator[dict[str, Image]]:
-    """One dict a frame: the frame of each category, all from the same shot."""
-    people = cast_person(settings.seed, int(target)), cast_person(settings.seed, int(source))
-    cast = draw_cast(settings.seed, *people)
-    for shot in film(settings.seed, *people, cast.target, settings.num_frames, settings.size_px):
-        yield {c: shot.real if c == REAL else MANIPULATIONS[c](cast, shot) for c in categories}
-
-
-def frames(settings: SyntheticSettings, category: str, target: str, source: str) -> Iterator[Image]:
-    """The frames of one video before encoding.
+    """Film a target once and yield every frame in all the categories asked for, before encoding.
 
     Args:
         settings: The set.
-        category: ``"youtube"`` or a manipulation.
+        categories: Out of `CATEGORIES`: ``"youtube"`` and the manipulations.
         target: Whose video it is, as ``"000"``.
         source: Whose face or expression is put in; a real video ignores it.
 
     Yields:
-        (size_px, size_px, 3) uint8 RGB.
+        For each category its frame, (size_px, size_px, 3) uint8 RGB; the same shot in all.
 
     Raises:
-        InputError: The category is unknown.
+        InputError: A category is unknown.
     """
-    if category not in CATEGORIES:
-        raise InputError(f"category must be one of {', '.join(CATEGORIES)}, but got {category!r}")
-    for frame in _all_frames(settings, (category,), target, source):
-        yield frame[category]
+    for category in categories:
+        if category not in CATEGORIES:
+            raise InputError(f"category must be one of {', '.join(CATEGORIES)}, but got {category!r}")
+    people = cast_person(settings.seed, int(target)), cast_person(settings.seed, int(source))
+    head = draw_head(people[0].look, people[0].light)
+    cast = draw_cast(settings.seed, *people, head) if set(categories) != {REAL} else None
+    for shot in film(settings.seed, *people, head, settings.num_frames, settings.size_px):
+        yield {c: shot.real if cast is None or c == REAL else MANIPULATIONS[c](cast, shot) for c in categories}
+
+
+def frames(settings: SyntheticSettings, category: str, target: str, source: str) -> Iterator[Image]:
+    """Yield the frames of one video before encoding, (size_px, size_px, 3) uint8 RGB; see `takes`."""
+    return (take[category] for take in takes(settings, (category,), target, source))
 
 
 class _VideoFile:
@@ -169,7 +171,7 @@ def write_pair(root: Path, settings: SyntheticSettings, pair: tuple[str, str]) -
             files = {
                 c: stack.enter_context(_VideoFile(video_path(root, c, target, source), settings)) for c in CATEGORIES
             }
-            for shot in _all_frames(settings, CATEGORIES, target, source):
+            for shot in takes(settings, CATEGORIES, target, source):
                 for category, frame in shot.items():
                     files[category].add(frame)
         written += len(files)

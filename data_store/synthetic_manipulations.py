@@ -68,9 +68,8 @@ def _facets(rng: np.random.Generator) -> Array:
     return blurred(np.asarray(cells[half, rows.astype(int), columns.astype(int)], np.float32), 0.6)
 
 
-def draw_cast(seed: int, target: Person, source: Person) -> Cast:
-    """Draw what the fakes of `target` with `source` share."""
-    head = draw_head(target.look, target.light)
+def draw_cast(seed: int, target: Person, source: Person, head: Head) -> Cast:
+    """Draw what the fakes of `target`, whose head is `head`, with `source` share."""
     u, v = grid()
     look = target.look
     relit, pasted = (_with_skin_of(source.look, look, share) for share in (0.75, 0.65))
