@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_store.extraction import VideoRecord, read_scratch
 from data_store.folders import open_folder
-from data_store.layouts import VideoRef
+from data_store.listing import VideoRef
 from data_store.manifest import Manifest, ShardInfo
 from data_store.plan import PlannedRow, PlannedShard
 from data_store.shards import CropRow, encode_shard, open_shard, shard_faces

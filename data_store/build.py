@@ -31,6 +31,8 @@ from data_store.options import parser, settings_from, summary_lines, terminal_pr
 from data_store.plan import PlannedShard, count_crops, plan_shards
 from data_store.settings import BuildSettings, FaceSettings, thesis_settings
 from data_store.splits import Assignment, assign
+from data_store.verified import require_verified
+from data_store.verify import verify
 
 __all__ = ["BuildSettings", "FaceSettings", "build", "thesis_settings"]
 
@@ -98,6 +100,7 @@ def build(
         known = {} if old is None else known_entries(old, listing, assignment)
         everything_known = len(known) == len(listing.videos)
         if old is not None and everything_known and list(known.values()) == read_ledger(old):
+            _verify(old)
             return old
         scratch = folder.below(f"{SCRATCH}/{settings.extraction_digest()[:16]}")
         job = _Job(
@@ -163,7 +166,7 @@ def _read(job: _Job, known: dict[str, Entry]) -> dict[str, Entry]:
             raise unwritable(job.store, outcome.unwritable)
         if outcome.unreadable is not None:
             unreadable[ref.relative] = outcome.unreadable
-        entries[ref.relative] = entry(ref, outcome, job.assignment.split_of[ref.relative])
+        entries[ref.relative] = entry(ref, outcome, job.assignment.split_of.get(ref.relative))
         done += 1
         if job.progress is not None:
             job.progress(done, total)
@@ -240,7 +243,7 @@ def _write(
         "categories": categories,
         "counts": count_crops(shards, videos),
         "num_crops": sum(len(shard.rows) for shard in shards),
-        "summary": summarise(list(entries.values())),
+        "summary": {**summarise(list(entries.values())), "ignored": dict(sorted(job.listing.ignored.items()))},
         "libraries": sorted(libraries | set(old.libraries if old is not None else ())),
         "videos_sha256": ledger_sha256,
         "shards": [asdict(written[place]) for place in range(len(shards))],
@@ -254,7 +257,17 @@ def _write(
         if OURS.fullmatch(name) and name not in listed:
             folder.delete(name)
     folder.below(SCRATCH).delete_all()
+    _verify(manifest)
     return manifest
+
+
+def _verify(manifest: Manifest) -> None:
+    """Verify the finished store, unless that was done, so that a sweep may use it."""
+    try:
+        require_verified(manifest)
+    except InputError:
+        verify(manifest.store)
+        require_verified(manifest)
 
 
 def _records(entries: dict[str, Entry]) -> dict[str, VideoRecord]:

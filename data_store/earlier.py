@@ -6,8 +6,8 @@ import re
 from data_store.errors import InputError
 from data_store.extraction import fingerprint
 from data_store.folders import Folder
-from data_store.layouts import Listing
 from data_store.ledger import Entry, entry_left_out, read_ledger, unchanged
+from data_store.listing import Listing
 from data_store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from data_store.settings import BuildSettings
 from data_store.splits import Assignment
@@ -36,7 +36,7 @@ def known_entries(old: Manifest, listing: Listing, assignment: Assignment) -> di
             known[ref.relative] = entry_left_out(ref, reason)
         elif ref.relative in before:
             with contextlib.suppress(OSError):
-                same = unchanged(before, ref, fingerprint(ref.path), assignment.split_of[ref.relative])
+                same = unchanged(before, ref, fingerprint(ref.path), assignment.split_of.get(ref.relative))
                 if same is not None:
                     known[ref.relative] = same
     return known

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_store.faces import Detector, find_faces, make_detector
 from data_store.folders import Folder, open_folder
 from data_store.frames import UnreadableError, open_clip, read_frames
-from data_store.layouts import IMAGE_SUFFIXES, VideoRef, files_with
+from data_store.listing import IMAGE_SUFFIXES, VideoRef, files_with
 from data_store.settings import BuildSettings, FaceSettings
 
 EDGE_BYTES = 65_536

@@ -66,7 +66,26 @@ def haar(settings: FaceSettings) -> Detector:
     return detect
 
 
-DETECTORS: dict[str, Callable[[FaceSettings], Detector]] = {"haar": haar, "none": whole_frame}
+def dlib_hog(settings: FaceSettings) -> Detector:
+    """dlib's frontal face detector (HOG and a linear classifier, King 2015), which FaceForensics++'s authors used.
+
+    Twice as fast as the cascade, with fewer false faces, but blind to faces below 80 px in the scaled frame: raise
+    ``detect_px`` where people are far away.
+    """
+    import dlib
+
+    search = dlib.get_frontal_face_detector()
+
+    def detect(frame: NDArray[np.uint8]) -> list[Box]:
+        small, scale = scaled_down(frame, settings.detect_px)
+        hits = search(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), 0)
+        edges = ((hit.left(), hit.top(), hit.width(), hit.height()) for hit in hits)
+        return [Box(*(round(value / scale) for value in edge)) for edge in edges]
+
+    return detect
+
+
+DETECTORS: dict[str, Callable[[FaceSettings], Detector]] = {"haar": haar, "dlib": dlib_hog, "none": whole_frame}
 
 
 def make_detector(settings: FaceSettings) -> Detector:

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from data_store.layouts import IMAGE_SUFFIXES, files_with
+from data_store.listing import IMAGE_SUFFIXES, files_with
 
 
 class UnreadableError(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 from data_store.errors import InputError
 from data_store.extraction import Outcome, VideoRecord, record_from
 from data_store.folders import open_folder
-from data_store.layouts import VideoRef
+from data_store.listing import VideoRef
 from data_store.manifest import Manifest
 
 

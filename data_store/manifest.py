@@ -114,7 +114,7 @@ def parse_manifest(data: bytes, store: str) -> Manifest:
     version = values["schema_version"]
     if version != SCHEMA_VERSION:
         remedy = (
-            f"migrate it with: python data_store/migrate.py {store}"
+            f"migrate it with: python data_store/build.py --videos DIR --store {store.rstrip('/')}-{SCHEMA_VERSION}"
             if version < SCHEMA_VERSION
             else "update this program"
         )

@@ -185,6 +185,8 @@ def summary_lines(manifest: Manifest, entries: Sequence[Entry]) -> list[str]:
     for split, counts in manifest.counts.items():
         held = ", ".join(f"{category} {count}" for category, count in counts.items())
         lines.append(f"  {split:<7} {sum(counts.values())} crops" + (f" ({held})" if held else ""))
+    ignored = summary.get("ignored", {})
+    lines.extend(f"ignored   {count} files: {reason}" for reason, count in ignored.items())
     lines.extend(f"left out  {count} videos: {reason}" for reason, count in summary["left_out"].items())
     unreadable = [item for item in entries if item.unreadable is not None]
     lines.extend(f"unreadable  {item.relative}: {item.unreadable}" for item in unreadable[:LISTED])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_store.extraction import VideoRecord
-from data_store.layouts import VideoRef
+from data_store.listing import VideoRef
 from data_store.manifest import SPLITS
 from data_store.sampling import rank
 from data_store.settings import BuildSettings

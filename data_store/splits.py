@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from data_store.errors import InputError
-from data_store.layouts import UNKNOWN, Listing, VideoRef
+from data_store.listing import UNKNOWN, Listing, VideoRef
 from data_store.manifest import SPLITS
 from data_store.sampling import rank
 
@@ -22,7 +22,7 @@ class Assignment:
     guarantee: str
     """``identity``, ``video``, ``none`` or ``unknown``."""
     split_of: Mapping[str, str]
-    """Split by the video's relative path; with ``frame`` every video is in ``train`` until its crops are dealt."""
+    """Split by the video's relative path; empty with ``frame``, which deals crops."""
     dropped: Mapping[str, str]
     """Reason by relative path of each video that is left out."""
 
@@ -44,9 +44,7 @@ def assign(listing: Listing, kind: str, *, fractions: Sequence[float], seed: int
     if kind == "official":
         return _official(listing, fractions, seed)
     if kind == "frame":
-        return Assignment(
-            kind="frame", guarantee="none", split_of={ref.relative: "train" for ref in listing.videos}, dropped={}
-        )
+        return Assignment(kind="frame", guarantee="none", split_of={}, dropped={})
     return _by_identity(listing.videos, fractions, seed)
 
 
