@@ -6,8 +6,8 @@ always come as brightness, contrast, saturation, hue, and a mirrored crop and it
 with the resize to the model's resolution, not three.
 
 A sample's pixels are a function of its crop and its row of parameters alone: whatever stands beside it in the
-batch, they are the same bits. Every operation is therefore elementwise or per sample, and the mean that the
-contrast needs is summed as integers.
+batch, they are the same bits. On a CPU each crop goes through OpenCV by itself; on a GPU the whole batch goes
+through operations that are elementwise or per sample, and the mean that the contrast needs is summed as integers.
 """
 
 import numpy as np
@@ -16,16 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.augmentation_opencv import augment_in_opencv
 from trainables.recipes import Augmentation
 
 PARAMETERS = ("mirror", "rotation_degrees", "brightness", "contrast", "saturation", "hue")
 """Columns of ``epoch_parameters``: 0 or 1; degrees counter-clockwise; three factors; hue shift in turns."""
 
 _STREAM = 2  # high word of the Philox counter: keeps these draws apart from those of the sample order
-_RED, _GREEN, _BLUE = torch.tensor(0.2989), 0.587, 0.114  # ITU-R BT.601 luma, as torchvision rounds it
+_RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114  # ITU-R BT.601 luma, as torchvision rounds it
 _MEAN_STEPS = 4096.0  # a row's sum of greys is rounded to 1/4096 before it is summed exactly
-_THREE = torch.tensor(3.0)  # a Python number would be made a tensor in every call
-_CACHE_BYTES = 1 << 20  # float pixels worked on at once on a CPU: small enough to stay in its cache
 
 
 def epoch_parameters(settings: Augmentation, num_crops: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
@@ -107,25 +106,35 @@ def augment(
     device, shape = crops_u8.device, (len(crops_u8), 3, resolution_px, resolution_px)
     if out is None:
         out = torch.empty(shape, device=device, memory_format=torch.channels_last)
-    elif out.shape != shape or out.dtype != torch.float32 or out.device != device:
+    elif (
+        out.shape != shape
+        or out.dtype != torch.float32
+        or out.device != device
+        or not out.is_contiguous(memory_format=torch.channels_last)
+    ):
         raise ValueError(
-            f"out must be {shape} torch.float32 on {device}, but is {tuple(out.shape)} {out.dtype} on "
+            f"out must be {shape} torch.float32 on {device}, channels last, but is {tuple(out.shape)} {out.dtype} on "
             f"{out.device}; pass the result of an earlier call of the same size"
         )
-    if len(crops_u8) == 0:
-        return out
-    parameters = parameters.to(device, torch.float32)
-    # A GPU takes the batch at once; a CPU is twice as fast when a piece stays in its cache.
-    on_cpu = device.type == "cpu"
-    piece = max(1, _CACHE_BYTES // (12 * resolution_px**2)) if on_cpu else len(crops_u8)
-    across, down = _source_steps(parameters, resolution_px)
-    brightness, contrast, saturation, hue = parameters[:, 2:].T
-    factors = torch.stack((brightness / 255, contrast, 1 - contrast, saturation, 1 - saturation, hue * 6))
-    pieces = (crops_u8, parameters[:, 0], across, down, factors.view(6, -1, 1, 1, 1).transpose(0, 1), out)
-    for crops, mirror, x_step, y_step, factor, place in zip(*(p.split(piece) for p in pieces), strict=True):
-        pixels = _move(crops, mirror, x_step, y_step, settings, resolution_px)
-        _colour(pixels, factor, settings, place)
+    if device.type == "cpu":
+        augment_in_opencv(crops_u8, parameters.cpu(), settings, out)
+    else:
+        augment_in_torch(crops_u8, parameters.to(device), settings, out)
     return out
+
+
+def augment_in_torch(crops_u8: Tensor, parameters: Tensor, settings: Augmentation, out: Tensor) -> None:
+    """Vary a batch as a whole and write it to ``out``: what ``augment`` does where the crops are on a GPU.
+
+    Args:
+        crops_u8: (batch, crop_px, crop_px, 3) uint8 RGB.
+        parameters: (batch, 6) float32, on the same device.
+        settings: The settings that the parameters were drawn with.
+        out: (batch, 3, resolution_px, resolution_px) float32, on the same device.
+    """
+    pixels = _move(crops_u8, parameters, settings, out.shape[-1])
+    _colour(pixels, parameters, settings)
+    out.copy_(pixels)
 
 
 def to_float(crops_u8: Tensor, resolution_px: int) -> Tensor:
@@ -170,62 +179,43 @@ def _resize(pixels: Tensor, resolution_px: int) -> Tensor:
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=smaller)
 
 
-def _source_steps(parameters: Tensor, resolution_px: int) -> tuple[Tensor, Tensor]:
-    """Return where in the crop the columns and the rows of the result come from: (batch, resolution_px, 2) each.
-
-    The pixel at column i and row j comes from ``across[i] + down[j]``, (x, y) in [-1, 1] over the crop.
-    """
-    mirror, degrees = parameters[:, 0], parameters[:, 1]
-    turn = torch.deg2rad(degrees.double())  # rounded from double, every sample's cosine has the same bits
-    cos, sin, sign = turn.cos().float(), turn.sin().float(), 1 - 2 * mirror
-    centres = (torch.arange(resolution_px, device=parameters.device) * 2 + 1) / resolution_px - 1
-    steps = torch.stack((sign * cos, sin, -sign * sin, cos), dim=-1)[:, None] * centres[None, :, None]
-    return steps[..., :2].contiguous(), steps[..., 2:].contiguous()
-
-
-def _move(
-    crops_u8: Tensor, mirror: Tensor, across: Tensor, down: Tensor, settings: Augmentation, resolution_px: int
-) -> Tensor:
+def _move(crops_u8: Tensor, parameters: Tensor, settings: Augmentation, resolution_px: int) -> Tensor:
     """Mirror, rotate and resize: -> (batch, 3, resolution_px, resolution_px) float32 in [0, 255].
 
     The corners that a rotation uncovers are black.
     """
     pixels = _planar(crops_u8)
+    mirror, degrees = parameters[:, 0], parameters[:, 1]
     if settings.rotation_degrees == 0:
         pixels = _resize(pixels, resolution_px)
         return torch.where(mirror.bool().view(-1, 1, 1, 1), pixels.flip(-1), pixels)
     if resolution_px < pixels.shape[-1]:
         pixels = _resize(pixels, resolution_px)  # one bilinear pass would skip pixels here
-    x, y = torch.view_as_complex(across)[:, None, :], torch.view_as_complex(down)[:, :, None]
-    grid = torch.view_as_real(x + y)  # (batch, y, x, 2); complex numbers only to add pairs fast
+    turn = torch.deg2rad(degrees.double())  # rounded from double, a sample's cosine has the same bits anywhere
+    cos, sin, sign = (value.view(-1, 1, 1) for value in (turn.cos().float(), turn.sin().float(), 1 - 2 * mirror))
+    centres = (torch.arange(resolution_px, device=pixels.device) * 2 + 1) / resolution_px - 1
+    x, y = centres[None, None, :], centres[None, :, None]
+    grid = torch.stack((sign * cos * x - sign * sin * y, sin * x + cos * y), dim=-1)  # (batch, y, x, 2)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _colour(pixels: Tensor, factors: Tensor, settings: Augmentation, out: Tensor) -> None:
-    """Jitter the colours of (batch, 3, px, px) float32 in [0, 255] and write them to ``out`` in [0, 1].
+def _colour(pixels: Tensor, parameters: Tensor, settings: Augmentation) -> None:
+    """Jitter the colours of (batch, 3, px, px) float32 in [0, 255], in place, to [0, 1].
 
-    As in torchvision each operation ends with a clamp to [0, 1]. Works in place.
-
-    Args:
-        pixels: Overwritten.
-        factors: (batch, 6, 1, 1, 1): brightness / 255, contrast, 1 - contrast, saturation, 1 - saturation and
-            the turn of the hue in sixths.
-        settings: Which operations there are.
-        out: Like ``pixels``, of any layout.
+    As in torchvision each operation ends with a clamp to [0, 1].
     """
-    brightness, contrast, not_contrast, saturation, not_saturation, sixths = factors.unbind(1)
-    pixels = pixels.mul_(brightness) if settings.brightness > 0 else pixels.div_(255)
+    brightness, contrast, saturation, turns = parameters[:, 2:].T.reshape(4, -1, 1, 1, 1).unbind()
+    pixels = pixels.mul_(brightness / 255) if settings.brightness > 0 else pixels.div_(255)
     pixels.clamp_(0, 1)
     if settings.contrast > 0:
         rows = _grey(pixels).sum(-1).mul_(_MEAN_STEPS).to(torch.int64).sum((1, 2))  # (batch,)
         mean = rows.to(torch.float32).view(-1, 1, 1, 1) / (_MEAN_STEPS * pixels.shape[-1] ** 2)
-        pixels.mul_(contrast).add_(not_contrast * mean).clamp_(0, 1)
+        pixels.mul_(contrast).add_((1 - contrast) * mean).clamp_(0, 1)
     if settings.saturation > 0:
-        grey = _grey(pixels).mul_(not_saturation)
+        grey = _grey(pixels).mul_(1 - saturation)
         pixels.mul_(saturation).add_(grey).clamp_(0, 1)
     if settings.hue > 0:
-        _shift_hue(pixels, sixths, far=settings.hue > 1 / 6)
-    out.copy_(pixels)
+        _shift_hue(pixels, turns, far=settings.hue > 1 / 6)
 
 
 def _grey(pixels: Tensor) -> Tensor:
@@ -239,7 +229,7 @@ def _channels(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return pixels[:, 0:1], pixels[:, 1:2], pixels[:, 2:3]
 
 
-def _shift_hue(pixels: Tensor, sixths: Tensor, *, far: bool) -> None:
+def _shift_hue(pixels: Tensor, turns: Tensor, *, far: bool) -> None:
     """Turn the hue in HSV as torchvision's ``adjust_hue`` does, in place, without its divisions and branches.
 
     With M and m the largest and smallest channel and C = M - m, the hue in sixths of a turn from red, times
@@ -250,7 +240,7 @@ def _shift_hue(pixels: Tensor, sixths: Tensor, *, far: bool) -> None:
 
     Args:
         pixels: (batch, 3, px, px) float32 in [0, 1].
-        sixths: (batch, 1, 1, 1) in [-3, 3], sixths of a turn.
+        turns: (batch, 1, 1, 1) in [-0.5, 0.5].
         far: Whether a shift may go beyond one sixth; the new hue is then brought back to half a turn of red.
     """
     red, green, blue = _channels(pixels)
@@ -261,8 +251,8 @@ def _shift_hue(pixels: Tensor, sixths: Tensor, *, far: bool) -> None:
     chroma = largest - smallest
     below = smallest - chroma
     hue = (green + blue).sub_(red).sub_(below).copysign_(green - blue)
-    hue.add_(chroma * sixths)
-    half_turn = chroma * _THREE
+    hue.add_(chroma * (turns * 6))
+    half_turn = chroma * 3
     if far:
         hue = torch.where(hue.abs() > half_turn, hue - torch.copysign(half_turn * 2, hue), hue)
     red.copy_(hue)  # from here on each channel holds its distance from the new hue

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from data_store.errors import InputError
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Moves whenever the same config would train to other numbers; the golden losses move with it."""
 
 Optimizer = Literal["sgd", "adam", "adamw"]
