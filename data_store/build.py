@@ -26,7 +26,7 @@ from data_store.folders import Folder, open_folder
 from data_store.guards import only_build, unwritable, writing
 from data_store.layouts import Listing, find_videos
 from data_store.ledger import Entry, encode, entry, entry_left_out, read_ledger, summarise
-from data_store.manifest import MANIFEST_NAME, Manifest, ShardInfo, manifest_bytes, read_manifest, videos_name
+from data_store.manifest import MANIFEST_NAME, SCRATCH, Manifest, ShardInfo, manifest_bytes, read_manifest, videos_name
 from data_store.options import parser, settings_from, summary_lines, terminal_progress
 from data_store.plan import PlannedShard, count_crops, plan_shards
 from data_store.settings import BuildSettings, FaceSettings, thesis_settings
@@ -38,7 +38,6 @@ __all__ = ["BuildSettings", "FaceSettings", "build", "thesis_settings"]
 
 UNREADABLE_SHARE = 0.05
 """Share of unreadable videos above which a build stops."""
-SCRATCH = ".build"
 TASKS_PER_CPU = 4
 
 Result = TypeVar("Result")

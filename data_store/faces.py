@@ -67,7 +67,7 @@ def haar(settings: FaceSettings) -> Detector:
 
 
 def dlib_hog(settings: FaceSettings) -> Detector:
-    """dlib's frontal face detector (HOG and a linear classifier, King 2015), which FaceForensics++'s authors used.
+    """Dlib's frontal face detector (HOG and a linear classifier, King 2015), which FaceForensics++'s authors used.
 
     Twice as fast as the cascade, with fewer false faces, but blind to faces below 80 px in the scaled frame: raise
     ``detect_px`` where people are far away.

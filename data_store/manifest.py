@@ -11,6 +11,8 @@ from data_store.folders import Folder, open_folder
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "store.json"
+SCRATCH = ".build"
+"""Folder of a build that has not finished, inside the store's."""
 SPLITS = ("train", "val", "test")
 GUARANTEES = ("identity", "video", "none", "unknown")
 _KEYS = frozenset(
@@ -152,8 +154,7 @@ def _content_digest(values: Mapping[str, Any]) -> str:
 
 
 def _no_manifest(folder: Folder) -> str:
-    half = folder.local is not None and folder.local.is_dir() and any(folder.local.glob(".build*"))
-    if half:
+    if SCRATCH in folder.entries():
         return (
             f"a store needs its {MANIFEST_NAME}, but {folder.address} is half-written; "
             "run the same python data_store/build.py command again to finish it"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from data_store.errors import InputError
 from data_store.listing import UNKNOWN, Listing, VideoRef
-from data_store.splits import SPLITS, assign, components, deal_crops, identities
+from data_store.manifest import SPLITS
+from data_store.splits import assign, components, deal_crops, identities
 
 FRACTIONS = (0.70, 0.15, 0.15)
 
