@@ -1,5 +1,6 @@
 """The built-in data set as a store: drawn, encoded and cropped on first use, then found again."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from data_store.manifest import MANIFEST_NAME
@@ -19,17 +20,15 @@ CROPS = BuildSettings(
 
 def builtin_store(results: Path, terminal: Terminal) -> Path:
     """Return the built-in store below ``results``, made when it is not there yet."""
-    import dataclasses
-
-    settings = {"version": DRAWING_VERSION, "videos": dataclasses.asdict(VIDEOS), "crops": CROPS.as_dict()}
-    folder = results / "data" / f"builtin-{digest(settings)[:8]}"
-    store = folder / "store"
+    settings = {"version": DRAWING_VERSION, "videos": asdict(VIDEOS), "crops": CROPS.as_dict()}
+    name = digest(settings)[:8]
+    videos, store = results / "data" / f"built-in-videos-{name}", results / "data" / f"built-in-faces-{name}"
     if not (store / MANIFEST_NAME).exists():
         terminal.line("data", "drawing the built-in face videos (once)")
         with terminal.progress("drawing", "videos") as advance:
-            write(folder / "videos", VIDEOS, advance)
+            write(videos, VIDEOS, advance)
         from data_store.build import build
 
         with terminal.progress("cropping", "videos") as advance:
-            build(folder / "videos", str(store), CROPS, advance)
+            build(videos, str(store), CROPS, advance)
     return store

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from sweeps.engine.options import Options, parse
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, markdown_table, text_table
 from sweeps.engine.tracking import check_server, default_uri
-from trainables.recipes import digest
+from trainables.recipes import TrialConfig, digest
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
@@ -141,12 +142,32 @@ def _pending(launch: Launch, journal: Journal) -> dict[str, PlannedTrial]:
 
 def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], terminal: Terminal) -> int:
     """Run what is pending, then measure, record and draw; return the exit code."""
-    from sweeps.engine.tracking import Tracking
-
     done = len(launch.planned) - len(pending)
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting Ray and MLflow ...")
+    with ThreadPoolExecutor(1) as pool:  # predicting needs torch, in a process of its own: meanwhile all else starts
+        prediction = pool.submit(_predict, launch, pending)
+        tracking = _open_tracking(launch)
+        if pending and not _train(launch, journal, pending, prediction, tracking, terminal):
+            terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
+            return INTERRUPTED
+    _catch_up(launch, journal, tracking)
+    _measure_latency(launch, journal, tracking, terminal)
+    _close(launch, journal, tracking)
+    return 1 if journal.state.failed else 0
+
+
+def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConfig, int]:
+    """Return the bytes that each pending config will need."""
+    shapes = resources.teacher_shapes(list(launch.planned.items()), launch.setting.teacher)
+    cache = launch.options.results / "cache" / "predicted_memory.json"
+    return resources.predicted_bytes(list(pending.values()), shapes, cache)
+
+
+def _open_tracking(launch: Launch) -> "Tracking":
+    from sweeps.engine.tracking import Tracking
+
     manifest = launch.manifest
-    tracking = Tracking(
+    return Tracking(
         launch.uri,
         experiment=launch.sweep.name,
         sweep=launch.label,
@@ -159,19 +180,13 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
             "guarantee": manifest.guarantee,
         },
     )
-    if pending and not _train(launch, journal, pending, tracking, terminal):
-        terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
-        return INTERRUPTED
-    _catch_up(launch, journal, tracking)
-    _measure_latency(launch, journal, tracking, terminal)
-    _close(launch, journal, tracking)
-    return 1 if journal.state.failed else 0
 
 
 def _train(
     launch: Launch,
     journal: Journal,
     pending: dict[str, PlannedTrial],
+    prediction: Future[dict[TrialConfig, int]],
     tracking: "Tracking",
     terminal: Terminal,
 ) -> bool:
@@ -180,7 +195,7 @@ def _train(
 
     return fit(
         pending,
-        launch.planned,
+        prediction,
         store=launch.manifest.store,
         setting=launch.setting,
         options=launch.options,

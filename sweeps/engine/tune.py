@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
 from trainables import metric_keys as keys
 from trainables.attempts import ERROR_FILE, attempt_folder, latest_checkpoint, read_history
+from trainables.recipes import TrialConfig
 from trainables.trainable import DetectorTrial
 
 
@@ -49,7 +50,7 @@ def start_ray(address: str | None) -> None:
 
 def fit(
     pending: Mapping[str, PlannedTrial],
-    planned: Mapping[str, PlannedTrial],
+    prediction: Future[dict[TrialConfig, int]],
     *,
     store: str,
     setting: Setting,
@@ -63,7 +64,7 @@ def fit(
 
     Args:
         pending: By identity, in the order in which they should start.
-        planned: All trials of the sweep, by identity.
+        prediction: Bytes that each pending config will need.
         store: Of the crops.
         setting: Device, threads and the given teacher.
         options: Budget and cluster.
@@ -72,17 +73,9 @@ def fit(
         tracking: Told after it.
         terminal: Shows each epoch.
     """
-    shapes = resources.teacher_shapes(list(planned.items()), setting.teacher)
-    with ThreadPoolExecutor(1) as pool:  # predicting needs torch, in a process of its own: meanwhile Ray starts
-        prediction = pool.submit(
-            resources.predicted_bytes,
-            list(pending.values()),
-            shapes,
-            options.results / "cache" / "predicted_memory.json",
-        )
-        start_ray(options.address)
-        crops = put(store)
-        by_config = prediction.result()
+    start_ray(options.address)
+    crops = put(store)
+    by_config = prediction.result()
     have = resources.capacity(
         setting.device,
         num_cpus=int(ray.cluster_resources().get("CPU", 1)),
