@@ -116,7 +116,7 @@ def _draw_step(scene: Scene) -> None:
 
 
 def _draw_published(scene: Scene) -> None:
-    """Draw the figures of the report as crosses, apart from what was measured here."""
+    """Draw the published figures as crosses, apart from what was measured here."""
     x, y = scene.comparison.x, scene.comparison.y
     for model in scene.published:
         at = (model.costs[x.name] * x.scale, model.accuracy * y.scale)

@@ -16,14 +16,14 @@ FILE = Path(__file__).resolve().parent / "published.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedModel:
-    """One model of the report that has both an accuracy and its costs."""
+    """One model of the thesis that has both an accuracy and its costs."""
 
     name: str
     """`Lite0 + KD, 35 % pruned`."""
     accuracy: float
     """Test accuracy, a fraction."""
     costs: Mapping[str, float]
-    """Cost by the name of its axis: `size_mb`, `parameters`, `latency_ratio` (to the report's own B0)."""
+    """Cost by the name of its axis: `size_mb`, `parameters`, `latency_ratio` (to the thesis's own B0)."""
 
 
 @cache
@@ -33,8 +33,13 @@ def published() -> dict[str, Any]:
     return content
 
 
+def model_name(model: str, ratio: float, *, kd: bool) -> str:
+    """Return how a row of the thesis is called here: `Lite0 + KD, 35 % pruned`."""
+    return model + (" + KD" if kd else "") + (f", {100 * ratio:.0f} % pruned" if ratio else "")
+
+
 def published_models() -> tuple[PublishedModel, ...]:
-    """Return every model that the report gives costs for, each once."""
+    """Return every model that the thesis gives costs for, each once."""
     summary, ratios = published()["summary"], published()["prune_ratio"]
     baseline = float(summary[0]["inference_s"])
     rows = [
@@ -43,9 +48,7 @@ def published_models() -> tuple[PublishedModel, ...]:
     ]
     return tuple(
         PublishedModel(
-            name=row["model"]
-            + (" + KD" if row["kd"] else "")
-            + (f", {100 * row['prune_ratio']:.0f} % pruned" if row["prune_ratio"] else ""),
+            name=model_name(row["model"], row["prune_ratio"], kd=row["kd"]),
             accuracy=float(row["accuracy"]),
             costs={
                 "size_mb": float(row["size_mb"]),

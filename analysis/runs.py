@@ -253,3 +253,25 @@ def _finished(uri: str, trials: Sequence[Trial]) -> Runs:
 def _quoted(text: str) -> str:
     """Return a text that may stand between quotes in a search."""
     return text.replace("'", "''")
+
+
+def read_histories(
+    tracking_uri: str, run_ids: Sequence[str], keys: Sequence[str]
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Return the curves of some runs: run id -> metric key -> (step, value) by step.
+
+    Args:
+        tracking_uri: MLflow's address.
+        run_ids: a few runs; each costs one request a key.
+        keys: metric keys such as `epoch/val_loss`; an absent one gives an empty curve.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri)
+    return {
+        run_id: {
+            key: sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, key))
+            for key in keys
+        }
+        for run_id in run_ids
+    }

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from trainables.artifact_files import ModelRecipe, content_digest
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
 
 CATEGORIES = ("youtube", "Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures")
 MEASURED = ("size_mb", "parameters", "macs", "latency_ms_p50", "latency_ratio")
@@ -108,6 +112,19 @@ def metrics_of(table: pa.Table) -> dict[str, float]:
     return found
 
 
+def history(skill: float) -> "list[Metric]":
+    """Curves of twelve epochs."""
+    from mlflow.entities import Metric
+
+    steps = np.arange(1, 13)
+    curves = {
+        "epoch/train_loss": 0.7 * np.exp(-0.1 * skill * steps) + 0.1,
+        "epoch/val_loss": 0.6 * np.exp(-0.09 * skill * steps) + 0.2,
+        "epoch/val_accuracy": 0.5 + 0.12 * skill * (1 - np.exp(-0.3 * steps)),
+    }
+    return [Metric(key, float(curve[step - 1]), 0, int(step)) for key, curve in curves.items() for step in steps]
+
+
 def plant(uri: str, runs: Sequence[Planted], *, sweep: str = "kd_alpha", profile: str = "demo") -> None:
     """Write runs into the tracking store, one parent run and one run a trial."""
     from mlflow import MlflowClient
@@ -147,7 +164,7 @@ def plant(uri: str, runs: Sequence[Planted], *, sweep: str = "kd_alpha", profile
         client.log_batch(
             made.info.run_id,
             metrics=[Metric(key, value, 0, 0) for key, value in metrics.items() if key not in run.drop]
-            + [Metric("epoch/val_loss", 0.5, 0, 1)],
+            + history(run.skill),
             params=[Param(key, value) for key, value in params.items()],
             tags=[RunTag("note", "invented")],
         )

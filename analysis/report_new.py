@@ -1,0 +1,216 @@
+"""The report's second half: what SCSE23-0504 does not have."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis import figures
+from analysis.blocks import Block, Figure, Heading, Table, Text
+from analysis.comparison import compare
+from analysis.findings import Evidence, expected_calibration_error
+from analysis.fronts import costs, hypervolume
+from analysis.importance import FEWEST, importances, varied
+from analysis.objectives import COSTS, describe_score
+from analysis.published import model_name, published
+from analysis.report_thesis import accuracy_cell
+from analysis.runs import Trial
+
+ACCURACY = describe_score("accuracy")
+MOST_MODELS = 24
+MOST_CALIBRATED = 4
+
+
+def sections(evidence: Evidence, pictures: Sequence[Figure]) -> list[Block]:
+    """Return the blocks of what is new.
+
+    Args:
+        evidence: the trials of one store and split, at least one.
+        pictures: the Pareto pictures, drawn before.
+    """
+    return [
+        Heading(text="The Pareto front"),
+        Text(text="Chosen on validation. The interactive page lies beside this report."),
+        *pictures,
+        *_growth(evidence),
+        *_equal_cost(evidence),
+        *_quantised(evidence),
+        *_categories(evidence),
+        *_calibration(evidence),
+        *_confusion(evidence),
+        *_settings(evidence),
+        *_cost(evidence),
+    ]
+
+
+def chosen(evidence: Evidence, most: int) -> list[Trial]:
+    """Return the trials on the front of size and validation accuracy, then the next best on validation."""
+    scored = [trial for trial in evidence.trials if math.isfinite(ACCURACY.value(trial))]
+    compared = compare(scored, COSTS["size_mb"], ACCURACY) if scored else None
+    front = [point.trial for point in compared.front] if compared else []
+    rest = sorted(scored, key=lambda trial: -ACCURACY.value(trial))
+    return list({trial.run_id: trial for trial in (*front, *rest)}.values())[:most]
+
+
+def _growth(evidence: Evidence) -> list[Block]:
+    """Return the hypervolume of size and validation accuracy after each trial."""
+    have = [t for t in evidence.trials if math.isfinite(ACCURACY.value(t)) and math.isfinite(COSTS["size_mb"].value(t))]
+    if len(have) < 2:
+        return []
+    have.sort(key=lambda trial: trial.ended)
+    size, accuracy = (np.array([axis.value(trial) for trial in have]) for axis in (COSTS["size_mb"], ACCURACY))
+    points, worst = costs((size, False), (accuracy, True)), np.array([size.max() * 1.1, -0.5])
+    counts = sorted({*np.linspace(1, len(have), min(len(have), 400)).astype(int).tolist()})
+    box = worst[0] * 0.5
+    volumes = np.interp(
+        range(1, len(have) + 1), counts, [hypervolume(points[:count], worst) / box for count in counts]
+    ).tolist()
+    words = "Hypervolume of size and validation accuracy after each trial, as a share of the box from "
+    words += f"({worst[0]:.2f} MB, 50 %) to the ideal corner."
+    return [Figure(name="hypervolume", svg=figures.growth(volumes, "share of the box"), caption=words)]
+
+
+def _equal_cost(evidence: Evidence) -> list[Block]:
+    """Return the best model at most as large as each of the thesis's."""
+    rows = []
+    for row in published()["summary"]:
+        within = [t for t in evidence.trials if COSTS["size_mb"].value(t) <= row["size_mb"] + 0.005]
+        scored = [trial for trial in within if math.isfinite(ACCURACY.value(trial))]
+        best = max(scored, key=ACCURACY.value, default=None)
+        name = model_name(row["model"], row["prune_ratio"], kd=row["kd"])
+        rows.append(
+            (
+                f"{row['size_mb']:.2f} MB",
+                f"{name}: {100 * row['accuracy']:.1f}",
+                f"{best.name} ({best.sweep})" if best else "none this small",
+                COSTS["size_mb"].show(COSTS["size_mb"].value(best)) if best else "-",
+                ACCURACY.show(ACCURACY.value(best), unit=False) if best else "-",
+                accuracy_cell(best, evidence) if best else "-",
+            )
+        )
+    header = ("at most", "thesis, test", "ours, chosen on validation", "size", "validation", "test [95 %]")
+    return [
+        Heading(text="At equal cost"),
+        Text(text="The best of all our models that is no larger than each model of the thesis; accuracies in %."),
+        Table(header=header, rows=tuple(rows)),
+    ]
+
+
+def _quantised(evidence: Evidence) -> list[Block]:
+    """Return int8 models beside the float models they come from."""
+    rows = []
+    for trial in evidence.trials:
+        kind = evidence.kinds[trial.run_id]
+        if kind.precision != "int8":
+            continue
+        name = kind.start.removeprefix("trained ") if kind.start.startswith("trained") else "-"
+        cells = [cost.show(cost.value(trial)) for cost in (COSTS["size_mb"], COSTS["latency_ratio"])]
+        rows.append((trial.name, name, accuracy_cell(trial, evidence), *cells))
+    blocks: list[Block] = [Heading(text="Quantised models")]
+    if not rows:
+        return [*blocks, Text(text="Not run: `python sweeps/quantise.py`.", state="not run")]
+    header = ("model", "from", "test accuracy [95 %]", "size", "latency to B0")
+    return [*blocks, Table(header=header, rows=tuple(rows))]
+
+
+def _categories(evidence: Evidence) -> list[Block]:
+    """Return the accuracy by category of the front and the next best."""
+    trials = chosen(evidence, MOST_MODELS)
+    names = sorted({key.removeprefix("test_accuracy_") for t in trials for key in t.metrics if "test_accuracy_" in key})
+    names.sort(key=lambda name: name != "youtube")
+    if not names:
+        return []
+    values = np.array([[trial.metrics.get(f"test_accuracy_{name}", math.nan) for name in names] for trial in trials])
+    svg = figures.heat_map([f"{trial.name} ({trial.architecture})" for trial in trials], names, values)
+    caption = "Test accuracy in % by category: the front first, then the next best on validation."
+    return [Heading(text="By category"), Figure(name="categories", svg=svg, caption=caption)]
+
+
+def _calibration(evidence: Evidence) -> list[Block]:
+    """Return whether probabilities mean what they say."""
+    models, rows = [], []
+    for trial in chosen(evidence, MOST_CALIBRATED):
+        entry = evidence.predictions(trial)
+        if entry is not None:
+            probability = 1 / (1 + np.exp(-entry.logit))
+            models.append((trial.name, probability, entry.label))
+            error = expected_calibration_error(probability, entry.label)
+            rows.append((trial.name, f"{error:.3f}", f"{trial.metrics.get('test_log_loss', math.nan):.3f}"))
+    if not models:
+        return []
+    header = ("model", "expected calibration error (10 bins)", "log loss")
+    return [
+        Heading(text="Calibration"),
+        Figure(
+            name="calibration",
+            svg=figures.calibration(models),
+            caption="Test split; on the diagonal, a probability is right as often as it says.",
+        ),
+        Table(header=header, rows=tuple(rows)),
+    ]
+
+
+def _confusion(evidence: Evidence) -> list[Block]:
+    """Return what the best model on validation calls real and fake at 0.5."""
+    for trial in sorted(chosen(evidence, MOST_MODELS), key=lambda trial: -ACCURACY.value(trial))[:1]:
+        entry = evidence.predictions(trial)
+        if entry is None:
+            continue
+        names = sorted(set(entry.category.tolist()), key=lambda name: (name != "youtube", name))
+        fake = [int((entry.logit[entry.category == name] > 0).sum()) for name in names]
+        total = [int((entry.category == name).sum()) for name in names]
+        svg = figures.confusion(f"{trial.name} ({trial.architecture}), test split", names, fake, total)
+        caption = "Crops called fake (a probability above 0.5) and real, by true category; youtube is real."
+        return [Heading(text="Confusion at 0.5"), Figure(name="confusion", svg=svg, caption=caption)]
+    return []
+
+
+def _settings(evidence: Evidence) -> list[Block]:
+    """Return which settings vary over the students, and how much of the accuracy they explain."""
+    students = [t for t in evidence.trials if t.role != "teacher" and math.isfinite(ACCURACY.value(t))]
+    parameters = varied(students)
+    blocks: list[Block] = [Heading(text="Settings")]
+    if not parameters or len(students) < 2:
+        return [*blocks, Text(text="No setting varies over the trials.")]
+    score = np.array([ACCURACY.value(trial) for trial in students])
+    columns, ticks, names = [], [], []
+    for row in parameters:
+        numbers = row.numbers
+        words = sorted(set(row.values))
+        if numbers is None:
+            numbers = np.array([words.index(value) for value in row.values], dtype=np.float64)
+            ends = (words[0][:14], words[-1][:14])
+        else:
+            ends = (f"{np.nanmin(numbers):g}", f"{np.nanmax(numbers):g}")
+        columns.append((numbers - np.nanmin(numbers)) / (np.ptp(numbers[np.isfinite(numbers)]) or 1))
+        ticks.append(ends)
+        names.append(row.name.removeprefix("recipe."))
+    for axis in (COSTS["size_mb"], ACCURACY):
+        values = np.array([axis.value(trial) for trial in students])
+        columns.append((values - np.nanmin(values)) / (float(np.nanmax(values) - np.nanmin(values)) or 1))
+        ticks.append((axis.show(float(np.nanmin(values)), unit=False), axis.show(float(np.nanmax(values)), unit=False)))
+        names.append(axis.column)
+    svg = figures.parallel(names, np.column_stack(columns), ticks, 100 * score, "validation accuracy (%)")
+    blocks.append(Figure(name="settings", svg=svg, caption="One line a student: its settings, size and accuracy."))
+    if len(students) < FEWEST or np.ptp(score) == 0:
+        few = f"Importance needs at least {FEWEST} students that differ in accuracy; there are {len(students)}."
+        return [*blocks, Text(text=few)]
+    shares = importances(parameters, score)
+    svg = figures.bars(list(shares), list(shares.values()), "share of the variance of validation accuracy (fANOVA)")
+    caption = "Parameter importance over all students; settings that were varied together share what they explain."
+    return [*blocks, Figure(name="importance", svg=svg, caption=caption)]
+
+
+def _cost(evidence: Evidence) -> list[Block]:
+    """Return what each sweep cost."""
+    rows = []
+    for sweep in dict.fromkeys(trial.sweep for trial in evidence.trials):
+        mine = [trial for trial in evidence.trials if trial.sweep == sweep]
+        hours = sum(trial.metrics.get("seconds", 0.0) for trial in mine) / 3600
+        wall = (max(trial.ended for trial in mine) - min(trial.started for trial in mine)) / 3.6e6
+        energy = [trial.metrics["energy_wh"] for trial in mine if "energy_wh" in trial.metrics]
+        epochs = sum(trial.metrics.get("epochs", 0.0) for trial in mine)
+        shown = f"{sum(energy):.1f} Wh" if len(energy) == len(mine) else "not measured"
+        rows.append((sweep, str(len(mine)), f"{epochs:.0f}", f"{hours:.2f} h", f"{wall:.2f} h", shown))
+    header = ("sweep", "trials", "epochs", "training", "first start to last end", "energy")
+    return [Heading(text="What it cost"), Table(header=header, rows=tuple(rows))]

@@ -1,0 +1,265 @@
+"""The report's first half: every table and curve of SCSE23-0504, ours beside its figure, and whether it held."""
+
+from collections.abc import Callable, Sequence
+
+from analysis import figures
+from analysis.blocks import Block, Figure, Heading, Table, Text
+from analysis.findings import Evidence, Verdict, judge, upper_ratio
+from analysis.published import model_name, published
+from analysis.runs import Trial
+from analysis.thesis import ALPHAS, EXPERIMENTS, MODELS, PLAIN, Claim, Experiment, alpha_row, ratio_row
+
+NOT_RUN = "not run"
+SUMMARY = "Thesis / ours; where no fine-tuned model was recorded, the one before fine-tuning stands in."
+Histories = Callable[[Sequence[Trial]], dict[str, dict[str, figures.Curve]]]
+
+
+def sections(evidence: Evidence, histories: Histories) -> list[Block]:
+    """Return the blocks of every experiment of the thesis.
+
+    Args:
+        evidence: the trials of one store and split.
+        histories: reads the training curves of some trials, by name.
+    """
+    blocks: list[Block] = []
+    for experiment in EXPERIMENTS:
+        blocks += _experiment(experiment, evidence, histories)
+    blocks += _ratios(evidence)
+    blocks += _alphas(evidence, histories)
+    blocks += _without_schedule(evidence)
+    blocks += _summary(evidence)
+    return blocks
+
+
+def accuracy_cell(trial: Trial | None, evidence: Evidence) -> str:
+    """Return a test accuracy with its interval: `91.2 [87.7, 94.6]`."""
+    if trial is None or "test_accuracy" not in trial.metrics:
+        return NOT_RUN
+    span = evidence.interval(trial)
+    shown = f" [{100 * span[0]:.1f}, {100 * span[1]:.1f}]" if span else ""
+    return f"{100 * trial.metrics['test_accuracy']:.1f}{shown}"
+
+
+def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories) -> list[Block]:
+    """Return one experiment: what the thesis found, the table, the verdicts, the curves."""
+    ours = {name: evidence.find(MODELS[name]) for name in experiment.rows}
+    blocks: list[Block] = [
+        Heading(text=experiment.title),
+        Text(text=f"SCSE23-0504, section {experiment.section}: {experiment.finding}"),
+    ]
+    if not any(ours.values()):
+        return [*blocks, _not_run(experiment.command)]
+    blocks.append(_accuracies(experiment.rows, ours, evidence))
+    for claim in experiment.claims:
+        better, worse = (evidence.find(MODELS[name]) for name in (claim.better, claim.worse))
+        blocks.append(_verdict(judge(claim, better, worse, evidence)))
+    if any(trial is None for trial in ours.values()):
+        blocks.append(Text(text=f"What is missing: `{experiment.command}`."))
+    shown = [trial for name in experiment.curves if (trial := ours[name])]
+    found = histories(shown)
+    if any(found.values()):
+        name = f"curves-{experiment.title.lower().replace(' ', '-')}"
+        blocks.append(Figure(name=name, svg=figures.curves(found), caption="Training curves."))
+    return blocks
+
+
+def _accuracies(rows: Sequence[str], ours: dict[str, Trial | None], evidence: Evidence) -> Table:
+    """Return test accuracies by category, the thesis's and ours."""
+    categories = ("youtube", *(name for name in published()["categories"] if name != "youtube"))
+    lines = []
+    for name in rows:
+        trial, theirs = ours[name], published()["accuracy"][name]
+        cells = []
+        for category in categories:
+            value = trial.metrics.get(f"test_accuracy_{category}") if trial else None
+            cells.append(f"{100 * theirs[category]:.1f} / {'-' if value is None else f'{100 * value:.1f}'}")
+        lines.append((name, f"{100 * theirs['overall']:.1f}", accuracy_cell(trial, evidence), *cells))
+    return Table(
+        header=("model", "thesis", "ours [95 %]", *categories),
+        rows=tuple(lines),
+        caption="Test accuracy in %; by category: thesis / ours.",
+    )
+
+
+def _ratios(evidence: Evidence) -> list[Block]:
+    """Return how far pruning goes, without and with distillation."""
+    blocks: list[Block] = [
+        Heading(text="The upper prune ratio, without and with distillation"),
+        Text(
+            text="SCSE23-0504, sections 6.2.4.3 and 6.2.5.2: 30 % is the furthest before accuracy falls off; "
+            "distilling from B0 while fine-tuning moves that to 35 %."
+        ),
+    ]
+    rows = published()["prune_ratio"]
+    found = {(row["kd"], row["ratio"]): evidence.find(ratio_row(row["ratio"], kd=row["kd"])) for row in rows}
+    if not any(found.values()):
+        return [*blocks, _not_run("python sweeps/prune_ratio.py", "python sweeps/kd_prune.py")]
+    lines = []
+    for row in rows:
+        trial = found[row["kd"], row["ratio"]]
+        cells = [accuracy_cell(trial, evidence), _cost(trial, "size_mb", 2), _cost(trial, "parameters", 0)]
+        lines.append(
+            (
+                f"Lite0{' + KD' if row['kd'] else ''}, {100 * row['ratio']:.0f} %",
+                f"{100 * row['accuracy']:.1f}",
+                cells[0],
+                f"{row['size_mb']:.2f}",
+                cells[1],
+                f"{row['parameters']:,}",
+                cells[2],
+            )
+        )
+    header = ("model", "thesis", "ours [95 %]", "MB, thesis", "MB, ours", "parameters, thesis", "parameters, ours")
+    blocks.append(Table(header=header, rows=tuple(lines), caption="Test accuracy in %."))
+    series = []
+    for kd in (False, True):
+        name = "with KD" if kd else "without KD"
+        points = [(row["ratio"], found[kd, row["ratio"]]) for row in rows if row["kd"] == kd]
+        ours = [(ratio, trial) for ratio, trial in points if trial]
+        theirs = [(row["ratio"], row["accuracy"]) for row in rows if row["kd"] == kd]
+        series.append(_series(f"ours, {name}", ours, evidence))
+        xs, ys = zip(*theirs, strict=True)
+        series.append(figures.Series(name=f"thesis, {name}", x=xs, y=ys, published=True))
+        if ours:
+            base = evidence.find(alpha_row("0.25" if kd else "0"))
+            blocks.append(Text(text=f"Lite0 {name}: {upper_ratio(evidence, ours, base, 0.05)}"))
+    svg = figures.lines(
+        [row for row in series if row.x], x_label="prune ratio (%)", y_label="test accuracy (%)", percent_x=True
+    )
+    return [*blocks, Figure(name="prune-ratio", svg=svg, caption="Test accuracy over the prune ratio.")]
+
+
+def _alphas(evidence: Evidence, histories: Histories) -> list[Block]:
+    """Return the effect of alpha."""
+    theirs = published()["kd_alpha_no_fine_tuning"]
+    found = _one_sweep_of_alphas(evidence)
+    blocks: list[Block] = [
+        Heading(text="Alpha, the weight of the teacher"),
+        Text(
+            text="SCSE23-0504, section 6.2.5.1, Table 6.2.5.1.1: any distillation beats none, and 0.25 and 0.75 beat "
+            "the even mixture (Lite0, before fine-tuning)."
+        ),
+    ]
+    if sum(trial is not None for trial in found.values()) < 2:
+        return [*blocks, _not_run("python sweeps/kd_alpha.py")]
+    rows = tuple((a, f"{100 * theirs[a]:.2f}", accuracy_cell(found[a], evidence)) for a in ALPHAS)
+    blocks.append(Table(header=("alpha", "thesis", "ours [95 %]"), rows=rows, caption="Test accuracy in %."))
+    claims = [("0.25", "0"), ("0.5", "0"), ("0.75", "0"), ("1", "0"), ("0.25", "0.5"), ("0.75", "0.5")]
+    for better, worse in claims:
+        claim = Claim(words=f"alpha {better} beats {worse}", better=f"alpha {better}", worse=f"alpha {worse}")
+        blocks.append(_verdict(judge(claim, found[better], found[worse], evidence)))
+    ours = [(float(alpha), trial) for alpha, trial in found.items() if trial]
+    published_ = figures.Series(
+        name="thesis", x=[float(a) for a in ALPHAS], y=[theirs[a] for a in ALPHAS], published=True
+    )
+    svg = figures.lines([_series("ours", ours, evidence), published_], x_label="alpha", y_label="test accuracy (%)")
+    blocks.append(Figure(name="alpha", svg=svg, caption="Test accuracy over alpha; bars: 95 % interval."))
+    curves = histories([trial for _, trial in ours])
+    if any(curves.values()):
+        blocks.append(Figure(name="curves-alpha", svg=figures.curves(curves), caption="Training curves."))
+    tuned = ("Lite0, KD alpha 0.25, fine-tuned", "Lite0, KD alpha 0.75, fine-tuned")
+    models = {name: evidence.find(MODELS[name]) for name in tuned}
+    if any(models.values()):
+        blocks.append(_accuracies(tuned, models, evidence))
+    return blocks
+
+
+def _one_sweep_of_alphas(evidence: Evidence) -> dict[str, Trial | None]:
+    """Return the trial of each alpha from the one sweep that has most of them: its students differ in alpha alone."""
+    best: dict[str, Trial | None] = dict.fromkeys(ALPHAS)
+    for sweep in dict.fromkeys(trial.sweep for trial in reversed(evidence.trials)):
+        found = {alpha: evidence.find(alpha_row(alpha), sweep=sweep) for alpha in ALPHAS}
+        if sum(map(bool, found.values())) > sum(map(bool, best.values())):
+            best = found
+    return best
+
+
+def _without_schedule(evidence: Evidence) -> list[Block]:
+    """Return whether distillation makes warm-up and schedule unnecessary."""
+    wanted = {"architecture": "Lite0", "ratio": 0.0, "start": ("imagenet", "none"), "precision": "float32"}
+    teacher = (0.25, 0.5, 0.75, 1.0)
+    found = {
+        "schedule, no KD": evidence.find({**wanted, "fine_tuned": False, "alpha": 0.0}),
+        "no schedule, no KD": evidence.find({**wanted, "fine_tuned": True, "alpha": 0.0}),
+        "schedule, KD": evidence.find({**wanted, "fine_tuned": False, "alpha": teacher}),
+        "no schedule, KD": evidence.find({**wanted, "fine_tuned": True, "alpha": teacher}),
+    }
+    blocks: list[Block] = [
+        Heading(text="Distillation without the schedule"),
+        Text(
+            text="SCSE23-0504, section 6.2.5.1: with distillation, warm-up and cosine annealing are not needed; "
+            "without it, leaving them out ended badly. It gives no figures."
+        ),
+    ]
+    if found["no schedule, KD"] is None or found["no schedule, no KD"] is None:
+        return [*blocks, _not_run("python sweeps/schedule.py")]
+    rows = tuple((name, accuracy_cell(trial, evidence)) for name, trial in found.items())
+    blocks.append(Table(header=("Lite0", "ours [95 %]"), rows=rows, caption="Test accuracy in %."))
+    for words, better, worse in (
+        ("without a schedule, KD beats no KD", "no schedule, KD", "no schedule, no KD"),
+        ("with KD, a schedule still helps (the thesis says it does not)", "schedule, KD", "no schedule, KD"),
+    ):
+        claim = Claim(words=words, better=better, worse=worse)
+        blocks.append(_verdict(judge(claim, found[better], found[worse], evidence)))
+    return blocks
+
+
+def _summary(evidence: Evidence) -> list[Block]:
+    """Return the thesis's last table: the best model of each step."""
+    blocks: list[Block] = [
+        Heading(text="Summary"),
+        Text(
+            text="SCSE23-0504, section 6.2.6, Table 6.2.6.1. Its times are seconds for a batch of 32 on another CPU; "
+            "ours are given as the ratio to B0, measured side by side."
+        ),
+    ]
+    baseline, lines = published()["summary"][0]["inference_s"], []
+    for row in published()["summary"]:
+        kd, ratio = row["kd"], row["prune_ratio"]
+        name = model_name(row["model"], ratio, kd=kd)
+        wanted = ratio_row(ratio, kd=kd) if ratio else MODELS[f"{row['model']}, fine-tuned"]
+        trial = evidence.find(wanted)
+        if trial is None and not ratio:
+            trial = evidence.find({**PLAIN, "architecture": row["model"]})
+        costs = (_cost(trial, "size_mb", 2), _cost(trial, "parameters", 0), _cost(trial, "latency_ratio", 2))
+        lines.append(
+            (
+                name,
+                trial.name if trial else NOT_RUN,
+                f"{100 * row['accuracy']:.1f} / {accuracy_cell(trial, evidence)}",
+                f"{row['size_mb']:.2f} / {costs[0]}",
+                f"{row['parameters']:,} / {costs[1]}",
+                f"{row['inference_s'] / baseline:.2f} / {costs[2]}",
+            )
+        )
+    header = ("model", "our trial", "test accuracy", "MB", "parameters", "time to B0")
+    blocks.append(
+        Table(
+            header=header,
+            rows=tuple(lines),
+            caption=SUMMARY,
+        )
+    )
+    return blocks
+
+
+def _series(name: str, points: Sequence[tuple[float, Trial]], evidence: Evidence) -> figures.Series:
+    return figures.Series(
+        name=name,
+        x=[x for x, _ in points],
+        y=[trial.metrics["test_accuracy"] for _, trial in points],
+        spans=[evidence.interval(trial) for _, trial in points],
+    )
+
+
+def _cost(trial: Trial | None, key: str, decimals: int) -> str:
+    value = trial.metrics.get(key) if trial else None
+    return "-" if value is None else f"{value:,.{decimals}f}"
+
+
+def _verdict(verdict: Verdict) -> Text:
+    return Text(text=verdict.words, state=verdict.state)
+
+
+def _not_run(*commands: str) -> Text:
+    return Text(text=f"Not run: {' and '.join(f'`{command}`' for command in commands)}.", state="not run")

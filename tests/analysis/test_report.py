@@ -1,0 +1,169 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.report import main, write
+from analysis.runs import Runs, read_runs
+from data_store.errors import InputError
+from tests.analysis.conftest import Planted, kd_alpha_runs, plant
+
+LITE_DIGEST = "11" * 32
+TUNED = {"recipe.name": "thesis fine-tuning"}
+
+
+def every_experiment() -> list[Planted]:
+    """One trial for every row of the thesis, with findings that hold, fail and stay open."""
+    kd = {"teacher": "B0", "recipe.name": "thesis fine-tuning"}
+    runs = [
+        Planted(name="B0 scratch", skill=1.2, graph="B0", params={"weights": "none"}),
+        Planted(name="B0 imagenet", skill=3.0, graph="B0", params={"weights": "imagenet"}),
+        Planted(name="Lite0 imagenet", skill=2.6, params={"weights": "imagenet", "alpha": "0.0"}),
+        Planted(name="Lite0 tuned", skill=3.4, params={"weights": LITE_DIGEST, **TUNED}),
+        Planted(name="Lite0 from B0", skill=2.7, params={"weights": "imagenet B0"}),
+        Planted(name="no schedule", skill=1.4, params={"weights": "imagenet", **TUNED}),
+        Planted(name="no schedule KD", skill=2.8, params={"weights": "imagenet", "alpha": "0.25", **kd}),
+    ]
+    for scope, skill in (("local", 1.0), ("global", 2.7)):
+        params = {"prune_ratio": "0.05", "prune_scope": scope, "prune_steps": "1"}
+        runs.append(Planted(name=f"{scope} 5 %", skill=skill, graph="Lite0 p", params=params))
+    for alpha, start in (("0.0", 2.6), ("0.25", 3.2)):
+        for ratio in (0.2, 0.25, 0.3, 0.35, 0.4):
+            skill = start - (1.4 if ratio > (0.3 if alpha == "0.0" else 0.35) else 0)
+            params = {"prune_ratio": str(ratio), "prune_scope": "global", "prune_steps": "5", "alpha": alpha}
+            runs.append(Planted(name=f"ratio={ratio} alpha={alpha}", skill=skill, graph="Lite0 p", params=params))
+    int8 = {"precision": "int8", "weights": LITE_DIGEST}
+    return [*runs, Planted(name="Lite0 int8", skill=2.5, params=int8, metrics={"size_mb": 3.6})]
+
+
+@pytest.fixture(scope="module")
+def whole(blank_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs of every experiment."""
+    path = tmp_path_factory.mktemp("whole") / "mlflow.db"
+    path.write_bytes(blank_database.read_bytes())
+    uri = f"sqlite:///{path}"
+    plant(uri, kd_alpha_runs()[1:])
+    plant(uri, every_experiment(), sweep="everything")
+    runs = read_runs(uri)
+    named = {trial.name: trial for trial in runs.trials}
+    source = replace(named["Lite0 imagenet"], tags={**named["Lite0 imagenet"].tags, "trial": LITE_DIGEST})
+    return replace(runs, trials=tuple(source if t.name == source.name else t for t in runs.trials))
+
+
+class Page(HTMLParser):
+    """Which tags are open, what they ask for, and the ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag not in ("meta", "link", "br", "img", "input"):
+            self.open.append(tag)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.links += [value for name, value in attrs if name in ("href", "src", "xlink:href") and value]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_offline_and_without_double_ids(whole: Runs, tmp_path: Path) -> None:
+    page, _ = write(whole, tmp_path)
+    parser = Page()
+    parser.feed(page.read_text())
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids)) > 20
+    assert [link for link in parser.links if not link.startswith(("#", "data:"))] == []
+    assert {link[1:] for link in parser.links if link.startswith("#")} <= set(parser.ids)
+
+
+def test_every_experiment_of_the_thesis_has_its_verdict(whole: Runs, tmp_path: Path) -> None:
+    _, markdown = write(whole, tmp_path)
+    text = markdown.read_text()
+    for words in (
+        "Held: ImageNet weights beat a random start, by +",
+        "Not run: fine-tuning improves B0 (no trial for B0, fine-tuned).",
+        "fine-tuning improves Lite0, by +",
+        "Not run: Lite0's own weights beat trained B0's (no trial for Lite0, from trained B0 weights).",
+        "Held: global pruning beats local, by +",
+        "Lite0 without KD: Up to 30 % can be pruned",
+        "Lite0 with KD: Up to 35 % can be pruned",
+        "Held: alpha 0.75 beats 0, by +",
+        "Held: without a schedule, KD beats no KD, by +",
+        "| Lite0 int8 | Lite0 |",
+        "python sweeps/model_scaling.py",
+    ):
+        assert words in text, words
+
+
+def test_figures_that_are_linked_exist(whole: Runs, tmp_path: Path) -> None:
+    _, markdown = write(whole, tmp_path)
+    linked = re.findall(r"\]\((figures/[^)]+)\)", markdown.read_text())
+    assert len(linked) >= 10
+    assert [name for name in linked if not (tmp_path / name).is_file()] == []
+
+
+def test_the_row_beside_the_thesis_is_chosen_on_validation(whole: Runs, tmp_path: Path) -> None:
+    """A second B0 from ImageNet that is best on test and worst on validation does not stand in the table."""
+    given = next(trial for trial in whole.trials if trial.name == "B0 imagenet")
+    lucky = {**given.metrics, "val_accuracy": 0.51, "test_accuracy": 0.9999}
+    planted = replace(given, run_id="lucky", metrics=lucky)
+    _, markdown = write(replace(whole, trials=(*whole.trials, planted)), tmp_path)
+    rows = [line for line in markdown.read_text().splitlines() if line.startswith("| B0, ImageNet | 90.0")]
+    assert len(rows) == 3
+    assert [f"{100 * given.metrics['test_accuracy']:.1f} [" in row for row in rows] == [True] * 3
+
+
+def test_what_was_not_run_is_said_with_its_command(kd_alpha_store: str, tmp_path: Path) -> None:
+    _, markdown = write(read_runs(kd_alpha_store), tmp_path)
+    text = markdown.read_text()
+    for command in ("transfer", "model_scaling", "lite", "prune_ratio", "kd_prune", "schedule", "quantise"):
+        assert f"`python sweeps/{command}.py`" in text
+    assert "drawn faces at 64 px" in text
+
+
+def test_other_stores_are_left_out_and_named(kd_alpha_store: str, tmp_path: Path) -> None:
+    runs = read_runs(kd_alpha_store)
+    other = replace(runs.trials[0], data=replace(runs.trials[0].data, split_kind="frame"))
+    mixed = replace(runs, trials=(*runs.trials, other))
+    _, markdown = write(mixed, tmp_path)
+    assert "6 trials of store 1a2b3c4d, official split" in markdown.read_text()
+    assert "do not compare: store 1a2b3c4d, frame split" in markdown.read_text()
+    _, markdown = write(mixed, tmp_path, "1a2b3c4d/frame")
+    assert "1 trial of store 1a2b3c4d, frame split" in markdown.read_text()
+
+
+def test_runs_without_predictions_sizes_or_scores_still_make_a_report(kd_alpha_store: str, tmp_path: Path) -> None:
+    runs = read_runs(kd_alpha_store)
+    bare = [
+        replace(runs.trials[0], artifact_uri=str(tmp_path), run_id="a"),
+        replace(runs.trials[1], metrics={}),
+        replace(runs.trials[2], metrics={"val_accuracy": float("nan"), "test_accuracy": 0.5}),
+    ]
+    page, _ = write(replace(runs, trials=tuple(bare)), tmp_path / "out")
+    assert "What it cost" in page.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(kd_alpha_store: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--out must be a folder that can be written"):
+        write(read_runs(kd_alpha_store), tmp_path / "file" / "report")
+
+
+def test_the_command_says_where_the_report_is(
+    kd_alpha_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.report.project_root", lambda: tmp_path)
+    assert main(["--tracking-uri", kd_alpha_store, "--sweep", "kd_alpha"]) == 0
+    folder = tmp_path / "results" / "report"
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n{folder / 'report.md'}\n"
