@@ -43,18 +43,27 @@ class Latency:
     num_threads: int
 
 
-def measure(graphs: Sequence[tuple[str, int]], *, reference: tuple[str, int], num_threads: int = 1) -> list[Latency]:
+def measure(
+    graphs: Sequence[tuple[str, int]],
+    *,
+    reference: tuple[str, int],
+    num_threads: int = 1,
+    num_samples: int = NUM_SAMPLES,
+) -> list[Latency]:
     """Measure graphs in a process of their own.
 
     Args:
         graphs: (architecture, resolution_px) of each.
         reference: The graph that ratios are taken to.
         num_threads: CPU threads of the measurement.
+        num_samples: Of each graph; fewer than 64 are for smoke runs only.
 
     Returns:
         One ``Latency`` a graph, in order.
     """
-    request = json.dumps({"graphs": list(graphs), "reference": reference, "num_threads": num_threads})
+    request = json.dumps(
+        {"graphs": list(graphs), "reference": reference, "num_threads": num_threads, "samples": num_samples}
+    )
     done = subprocess.run(
         [sys.executable, "-m", "trainables.latency"],
         input=request,
@@ -96,7 +105,9 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _measure_here(graphs: Sequence[tuple[str, int]], reference: tuple[str, int], num_threads: int) -> list[Latency]:
+def _measure_here(
+    graphs: Sequence[tuple[str, int]], reference: tuple[str, int], num_threads: int, num_samples: int
+) -> list[Latency]:
     import torch
 
     from trainables.architectures import build
@@ -121,7 +132,7 @@ def _measure_here(graphs: Sequence[tuple[str, int]], reference: tuple[str, int],
         run = runner(graph)
         rounds = []
         for _ in range(MAX_ROUNDS):
-            rounds.append(summarise(interleaved(run, base, NUM_SAMPLES), num_threads))
+            rounds.append(summarise(interleaved(run, base, num_samples), num_threads))
             if rounds[-1].noise <= MAX_NOISE:
                 break
         rows.append(min(rounds, key=lambda row: row.noise))
@@ -131,7 +142,10 @@ def _measure_here(graphs: Sequence[tuple[str, int]], reference: tuple[str, int],
 def _main() -> None:
     request = json.load(sys.stdin)
     rows = _measure_here(
-        [tuple(graph) for graph in request["graphs"]], tuple(request["reference"]), request["num_threads"]
+        [tuple(graph) for graph in request["graphs"]],
+        tuple(request["reference"]),
+        request["num_threads"],
+        request["samples"],
     )
     json.dump([asdict(row) for row in rows], sys.stdout)
 

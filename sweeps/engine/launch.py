@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
 
 INTERRUPTED = 130
+SMOKE_SAMPLES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +221,7 @@ def _catch_up(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
 def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", terminal: Terminal) -> None:
     """Measure each distinct graph once, now that no trial runs, and record it on every run that has it."""
     from trainables import metric_keys as keys
-    from trainables.latency import measure
+    from trainables.latency import NUM_SAMPLES, measure
 
     graphs = {row["graph"]["digest"]: row["graph"] for row in journal.state.finished.values()}
     todo = {name: graph for name, graph in graphs.items() if name not in journal.state.latencies}
@@ -229,6 +230,7 @@ def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", ter
         rows = measure(
             [(graph["architecture"], graph["resolution_px"]) for graph in todo.values()],
             reference=("B0", launch.setting.profile.resolution_px),
+            num_samples=SMOKE_SAMPLES if launch.options.smoke else NUM_SAMPLES,
         )
         for name, measured in zip(todo, rows, strict=True):
             journal.append("latency", graph=name, latency=asdict(measured))

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,13 @@ def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
         time.sleep(0.1)
 
 
+def has_come_to(results: Path, checkpoints: int, finished: int) -> bool:
+    saved = list(results.glob("sweeps/*/trials/*/attempt-*/epoch-*"))
+    return len(saved) >= checkpoints and len(finished_results(results)) >= finished
+
+
 @pytest.fixture(scope="module")
-def smoke(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def smoke(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("smoke")
     done = launch(KD_ALPHA, store, results, "--smoke")
     assert done.returncode == 0, done.stderr
@@ -129,8 +135,7 @@ def test_killed_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for checkpoints, finished in ((2, 0), (0, 1)):
         driver = subprocess.Popen(command(TINY, store, rough), stdout=subprocess.DEVNULL, start_new_session=True)
-        wait_until(lambda want=checkpoints: len(list(rough.glob("sweeps/*/trials/*/attempt-*/epoch-*"))) >= want)
-        wait_until(lambda want=finished: len(finished_results(rough)) >= want)
+        wait_until(partial(has_come_to, rough, checkpoints, finished))
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     done = launch(TINY, store, rough)

@@ -62,9 +62,9 @@ def test_the_journal_knows_of_a_trial_before_tune_does(journal: Journal) -> None
     assert again["assignment"]["attempt"] == 2
 
 
-@pytest.mark.parametrize(("limit", "at_once"), [({"workers": 1}, 1), ({"budget": 19}, 1), ({"budget": 20}, 2)])
-def test_no_more_run_than_workers_and_memory_allow(journal: Journal, limit: dict[str, int], at_once: int) -> None:
-    plan = make_plan(journal, **limit)
+@pytest.mark.parametrize(("workers", "budget", "at_once"), [(1, 100, 1), (9, 19, 1), (9, 20, 2)])
+def test_no_more_run_than_workers_and_memory_allow(journal: Journal, workers: int, budget: int, at_once: int) -> None:
+    plan = make_plan(journal, workers=workers, budget=budget)
     started = [plan.suggest(str(i)) for i in range(3)]
     assert sum(isinstance(row, dict) for row in started) == at_once
     plan.on_trial_complete("0")

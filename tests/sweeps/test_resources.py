@@ -31,7 +31,7 @@ def test_predictions_are_made_once_and_a_teacher_costs_something(
     by_name = {row.name: first[row.config] for row in rows}
     assert by_name["alpha=0"] < by_name["alpha=0.25"] == by_name["alpha=1"]
     assert 50e6 < by_name["teacher B0"] < 1e9
-    monkeypatch.setattr(resources.subprocess, "run", None)  # a second process would raise
+    monkeypatch.setattr("subprocess.run", None)  # a second process would raise
     assert predicted_bytes(rows, shapes, cache) == first
 
 
