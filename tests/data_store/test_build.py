@@ -10,8 +10,8 @@ import pytest
 
 from data_store.build import build, main
 from data_store.errors import InputError
-from data_store.listing import VideoRef
 from data_store.ledger import read_ledger
+from data_store.listing import VideoRef
 from data_store.manifest import Manifest, read_manifest
 from data_store.sampling import parse_sampling
 from data_store.settings import BuildSettings, FaceSettings
