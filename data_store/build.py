@@ -231,7 +231,13 @@ def _write(
             raise unwritable(job.store, result)
         written[place] = result
     ledger = encode(list(entries.values()))
-    libraries = {f"{name} {version(name)}" for name in ("av", "opencv-python-headless", "pyarrow")}
+    names = (
+        "av",
+        "opencv-python-headless",
+        "pyarrow",
+        *(("dlib-bin",) if job.settings.faces.detector == "dlib" else ()),
+    )
+    libraries = {f"{name} {version(name)}" for name in names}
     ledger_sha256 = hashlib.sha256(ledger).hexdigest()
     values = {
         "crop_px": job.settings.crop_px,

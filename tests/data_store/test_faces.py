@@ -136,14 +136,26 @@ def test_haar_finds_the_face_at_full_and_at_reduced_size(drawn_frame: Frame) -> 
     assert ours[2] > 320  # in pixels of the full frame
 
 
-def test_haar_finds_nothing_in_a_grey_frame() -> None:
+@pytest.mark.parametrize("name", ["haar", "dlib"])
+def test_a_detector_finds_nothing_in_a_grey_frame(name: str) -> None:
+    settings = FaceSettings(detector=name)
     grey = np.full((240, 320, 3), 128, np.uint8)
-    assert find_faces(grey, make_detector(FaceSettings()), FaceSettings(), 32) == ([], "no face")
+    assert find_faces(grey, make_detector(settings), settings, 32) == ([], "no face")
 
 
-def test_haar_is_repeatable(drawn_frame: Frame) -> None:
-    detector = make_detector(FaceSettings())
-    assert detector(drawn_frame) == detector(drawn_frame) == make_detector(FaceSettings())(drawn_frame)
+@pytest.mark.parametrize("name", ["haar", "dlib"])
+def test_a_detector_is_repeatable(drawn_frame: Frame, name: str) -> None:
+    detector = make_detector(FaceSettings(detector=name))
+    boxes = detector(drawn_frame)
+    assert len(boxes) == 1
+    assert boxes == detector(drawn_frame) == make_detector(FaceSettings(detector=name))(drawn_frame)
+
+
+def test_both_detectors_find_the_same_face(drawn_frame: Frame) -> None:
+    haar, dlib = (make_detector(FaceSettings(detector=name))(drawn_frame)[0] for name in ("haar", "dlib"))
+    assert abs(haar.x + haar.width / 2 - dlib.x - dlib.width / 2) < 0.2 * haar.width
+    assert abs(haar.y + haar.height / 2 - dlib.y - dlib.height / 2) < 0.2 * haar.width
+    assert 0.7 < dlib.width / haar.width < 1.3
 
 
 def test_ready_crops_are_taken_whole() -> None:
@@ -179,12 +191,13 @@ def test_a_wrong_setting_is_named(values: dict[str, float], named: str) -> None:
 
 
 @pytest.mark.samples
-def test_haar_finds_faces_in_real_videos(samples: Path) -> None:
+@pytest.mark.parametrize("name", ["haar", "dlib"])
+def test_a_detector_finds_faces_in_real_videos(samples: Path, name: str) -> None:
     from data_store.extraction import crops_of
     from data_store.layouts import find_videos
     from data_store.settings import BuildSettings
 
-    settings = BuildSettings(faces=FaceSettings(detector="haar"), real="every:120", fake="random:3")
+    settings = BuildSettings(faces=FaceSettings(detector=name), real="every:120", fake="random:3")
     records = [crops_of(ref, settings, "")[0] for ref in find_videos(samples / "ffpp").videos]
     assert len(records) == 7
     assert sum(len(record.crops) for record in records) >= 0.95 * sum(record.num_sampled for record in records) > 0
