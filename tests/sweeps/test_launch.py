@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from data_store.resident import open_mmap
+from sweeps.engine.resources import device_kind
+from sweeps.engine.space import PROFILES, Setting
 from tests.stores import write_store
+from tests.sweeps import tiny
+from trainables.artifacts import recipe_for
+from trainables.finish import finish
+from trainables.training import finished, run_epoch, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -44,9 +52,34 @@ def finished_results(results: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for event in events(results):
         if event["event"] == "finished":
-            metrics = {key: value for key, value in event["result"]["metrics"].items() if key != "seconds"}
             assert event["trial"] not in found, "a trial was finished twice"
-            found[event["trial"]] = {"metrics": metrics, "model": event["result"]["model"]}
+            found[event["trial"]] = timeless(event["result"])
+    return found
+
+
+def timeless(result: dict[str, Any]) -> dict[str, Any]:
+    clocked = ("seconds", "predicted_memory_mb")
+    metrics = {key: value for key, value in result["metrics"].items() if key not in clocked}
+    return {"metrics": metrics, "model": result["model"]}
+
+
+def trained_alone(store: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Train the trials of the tiny sweep one after another in this process, without Ray and undisturbed."""
+    crops = open_mmap(str(store))
+    setting = Setting(
+        profile=PROFILES["demo"], seed=0, store_digest=crops.manifest.digest, device=device_kind(), num_threads=1
+    )
+    torch.set_num_threads(1)
+    found = {}
+    for planned in tiny.trials(setting):
+        recipe = recipe_for(planned.config.architecture, planned.config.resolution_px)
+        fit = start(planned.config)
+        while not finished(fit, planned.config.recipe):
+            run_epoch(fit, planned.config, recipe, crops.split("train"), crops.split("val"))
+        place = folder / planned.name
+        place.mkdir()
+        found[setting.identity(planned.config)] = timeless(finish(fit, planned.config, recipe, crops, place))
+    assert len(found) == 3
     return found
 
 
@@ -129,20 +162,17 @@ def test_a_given_teacher_is_scored_and_learned_from(store: Path, smoke: Path) ->
 
 
 def test_killed_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
-    """kill -9 of the driver in mid-epoch and after a trial's end; then the same command: as if undisturbed."""
-    calm, rough = tmp_path / "calm", tmp_path / "rough"
-    done = launch(TINY, store, calm)
-    assert done.returncode == 0, done.stderr
-    for checkpoints, finished in ((2, 0), (0, 1)):
+    """kill -9 of the driver in mid-epoch and after a trial's end, then the same command: as if trained alone."""
+    rough = tmp_path / "rough"
+    for checkpoints, done_trials in ((2, 0), (0, 1)):
         driver = subprocess.Popen(command(TINY, store, rough), stdout=subprocess.DEVNULL, start_new_session=True)
-        wait_until(partial(has_come_to, rough, checkpoints, finished))
+        wait_until(partial(has_come_to, rough, checkpoints, done_trials))
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     done = launch(TINY, store, rough)
     assert done.returncode == 0, done.stderr
     assert "goes on after epoch" in done.stdout
-    assert len(finished_results(calm)) == 3
-    assert finished_results(rough) == finished_results(calm)
+    assert finished_results(rough) == trained_alone(store, tmp_path)
     trials = runs(rough, "trial")
     assert [run.info.status for run in trials] == ["FINISHED"] * 3
     for run in trials:

@@ -27,7 +27,8 @@ def test_a_fresh_process_gives_the_same_bits(saved: Path) -> None:
     with torch.inference_mode():
         here = forward(model, torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)).item()
     code = (
-        "import sys, torch; from pathlib import Path; from trainables.artifacts import load_model;"
+        "import sys, torch; torch.set_num_threads(1);"
+        "from pathlib import Path; from trainables.artifacts import load_model;"
         "model, _ = load_model(Path(sys.argv[1]));"
         "print(model(torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)).item())"
     )
