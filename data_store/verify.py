@@ -87,14 +87,14 @@ def verify(store: str, progress: Callable[[int, int], None] | None = None) -> Re
         faults.append(str(error))
     shared = shared_across_splits(rows)
     faults.extend(_broken_promises(manifest, rows, shared))
-    pairs = near_duplicates(rows.hashes, rows.splits)
+    num_pairs, examples = near_duplicates(rows.hashes, rows.splits)
     report = Report(
         store_digest=manifest.digest,
         guarantee=manifest.guarantee,
         faults=faults,
         shared={name: len(found) for name, found in shared.items()},
-        near_duplicates=len(pairs),
-        near_duplicate_examples=[_example(rows, pair) for pair in pairs[:5]],
+        near_duplicates=num_pairs,
+        near_duplicate_examples=[_example(rows, pair) for pair in examples],
         naive=naive_leak(rows, seed=int(manifest.settings["seed"])),
     )
     try:
@@ -223,7 +223,7 @@ def _broken_promises(manifest: Manifest, rows: Rows, shared: dict[str, list[str]
     return faults
 
 
-def _example(rows: Rows, pair: NDArray[np.int64]) -> str:
+def _example(rows: Rows, pair: tuple[int, int]) -> str:
     first, second = (f"{SPLITS[rows.splits[place]]} {' '.join(rows.videos[place])}" for place in pair)
     return f"{first} ~ {second}"
 
