@@ -5,6 +5,7 @@ Every one ends in dropout and one logit: above 0 is fake, below 0 is real (a pro
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 from torch import Tensor, nn
@@ -165,10 +166,10 @@ def _load_imagenet(row: Architecture, model: nn.Module) -> None:
         state = torch.hub.load_state_dict_from_url(
             url, progress=False, map_location="cpu", check_hash=True, weights_only=True
         )
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
         raise InputError(
-            f"ImageNet weights of {row.name} must be cached or downloadable, but {file_name} could not be fetched "
-            f"({error}); put that file at {cached}, or use --weights none"
+            f"ImageNet weights of {row.name} must be cached or downloadable, but {file_name} could not be had "
+            f"({str(error).splitlines()[0]}); put that file at {cached}, or use --weights none"
         ) from error
     backbone = {key: value for key, value in state.items() if not key.startswith("classifier.")}
     missing, unexpected = model.load_state_dict(backbone, strict=False)

@@ -86,6 +86,8 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
 def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launch:
     """Name the sweep by the digest of everything that its trials depend on."""
     profile = PROFILES[options.profile]
+    if options.weights:
+        profile = replace(profile, weights=options.weights)
     if options.smoke:
         profile = _smoke(profile)
     setting = Setting(

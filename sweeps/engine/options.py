@@ -18,6 +18,7 @@ class Options:
     Attributes:
         store: A store of face crops, or None for the built-in data set.
         profile: A name of ``PROFILES``.
+        weights: Start of every model in place of the profile's, ``none`` or ``imagenet``; None for the profile's.
         smoke: Two trials of one step each.
         seed: Of data order, augmentation and initial weights.
         name: Shown in place of the sweep's own name.
@@ -32,6 +33,7 @@ class Options:
 
     store: str | None
     profile: str
+    weights: str | None
     smoke: bool
     seed: int
     name: str | None
@@ -54,6 +56,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add = parser.add_argument
     add("--store", help="store of face crops made by data_store/build.py (default: the built-in data set)")
     add("--profile", help=f"{' or '.join(PROFILES)} (default: demo without --store, thesis with it)")
+    add("--weights", help="none or imagenet: where every model starts (default: the profile's)")
     add("--smoke", action="store_true", help="two trials of one step each, to see that all works")
     add("--seed", type=int, default=0, help="of data order, augmentation and initial weights (default: 0)")
     add("--name", help="name of this sweep in place of the file's")
@@ -72,6 +75,8 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise InputError(
             f"--profile must be one of {', '.join(PROFILES)}, but got {options.profile!r}; choose one of these"
         )
+    if options.weights not in (None, "none", "imagenet"):
+        raise InputError(f"--weights must be none or imagenet, but got {options.weights!r}; choose one of these")
     if options.gpu_memory_gb <= 0:
         raise InputError(f"--gpu-memory-gb must be above 0, but got {options.gpu_memory_gb:g}; use 8")
     if options.num_threads < 1:

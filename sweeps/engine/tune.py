@@ -48,6 +48,15 @@ def start_ray(address: str | None) -> None:
         ) from error
 
 
+def _log_to(file: Path) -> None:
+    """Send what Ray says in this process to a file: a failed trial is told by us, in one line."""
+    logger = logging.getLogger("ray")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    logger.addHandler(logging.FileHandler(file))
+    logger.propagate = False
+
+
 def fit(
     pending: Mapping[str, PlannedTrial],
     prediction: Future[dict[TrialConfig, int]],
@@ -74,6 +83,7 @@ def fit(
         terminal: Shows each epoch.
     """
     start_ray(options.address)
+    _log_to(folder / "ray.log")
     crops = put(store)
     by_config = prediction.result()
     have = resources.capacity(
@@ -180,7 +190,7 @@ class Recorder(tune.Callback):
         attempt = attempt_folder(self.places.trial(name), trial.config["assignment"]["attempt"])
         trace = attempt / ERROR_FILE
         last = trace.read_text().strip().splitlines()[-1] if trace.exists() else "its process died"
-        reason = f"{last} (log: {trace if trace.exists() else attempt})"
+        reason = f"{last.removeprefix('data_store.errors.InputError: ')} (log: {trace if trace.exists() else attempt})"
         self.journal.append("failed", trial=name, reason=reason)
         self.tracking.fail(self.runs[name], reason)
         self.ended.add(name)

@@ -179,6 +179,28 @@ def test_killed_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
         assert steps(rough, run.info.run_id) == [1, 2, 3, 4]
 
 
+def test_a_trial_that_raises_is_one_failed_cell_with_its_reason(store: Path, tmp_path: Path) -> None:
+    """Broken ImageNet files: every trial that needs one fails, its students are not run, and nothing else is said."""
+    place = tmp_path / "torch" / "hub" / "checkpoints"
+    place.mkdir(parents=True)
+    for name in ("efficientnet_b0_rwightman-7f5810bc.pth", "tf_efficientnet_lite0-0aa007d2.pth"):
+        (place / name).write_text("not weights")
+    done = subprocess.run(
+        command(KD_ALPHA, store, tmp_path / "results", "--weights", "imagenet"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TORCH_HOME": str(tmp_path / "torch")},
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "teacher B0: ImageNet weights of B0 must be cached or downloadable" in done.stdout
+    assert done.stdout.count("not run") == 4
+    trials = runs(tmp_path / "results", "trial")
+    assert {run.info.run_name: run.info.status for run in trials} == {"teacher B0": "FAILED", "alpha=0": "FAILED"}
+    assert all("must be cached or downloadable" in run.data.tags["reason"] for run in trials)
+
+
 def test_ctrl_c_stops_after_saving_and_leaves_no_run_open(store: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         command(TINY, store, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
