@@ -217,8 +217,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     objectives.cost(options.x)
     runs = read_runs(options.tracking_uri, options.sweep, cache=project_root() / CACHE)
-    unfinished = _listed(list(runs.unfinished))
-    notes = [f"not drawn, unfinished: {unfinished}"] if runs.unfinished else []
     pictures = draw(
         runs.trials,
         options.out or project_root() / "results" / "plots",
@@ -228,13 +226,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         published=options.published,
         tracking_uri=runs.tracking_uri,
         log_x=options.log_x,
-        notes=notes,
+        notes=runs.notes,
     )
     for compared in pictures.comparisons:
         _print_front(compared)
     if len(pictures.comparisons) > 1:
         sys.stdout.write("note: runs of different stores or splits are drawn apart; their scores do not compare\n")
-    sys.stdout.write("".join(f"note: {note}\n" for note in notes))
+    sys.stdout.write("".join(f"note: {note}\n" for note in runs.notes))
     sys.stdout.write("".join(f"{path}\n" for path in (*pictures.png, pictures.html)))
     return 0
 

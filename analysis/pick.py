@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choice = choose(trials, objectives.score(options.y, trials), limits, tracking_uri=runs.tracking_uri)
     text = describe(choice, limits, runs.tracking_uri)
     sys.stdout.write(f"{len(trials)} trials, {choice.candidates} within the limits; {trials[0].data.text}\n{text}")
+    sys.stdout.write("".join(f"note       {note}\n" for note in runs.notes))
     if options.export:
         written, absent = export(choice, limits, options.export, tracking_uri=runs.tracking_uri, description=text)
         sys.stdout.write("".join(f"wrote      {path}\n" for path in written))

@@ -100,9 +100,7 @@ def _preface(trials: Sequence[Trial], others: Sequence[str], runs: Runs) -> list
     if others:
         words = f"Left out, since runs of different stores or splits do not compare: {'; '.join(others)} (`--data`)."
         blocks.append(Text(text=words))
-    if runs.unfinished:
-        blocks.append(Text(text=f"Left out, unfinished: {len(runs.unfinished)} trials."))
-    return blocks
+    return [*blocks, *(Text(text=f"{note[0].upper()}{note[1:]}.") for note in runs.notes)]
 
 
 def _pictures(trials: Sequence[Trial], out_dir: Path, tracking_uri: str) -> list[Figure]:

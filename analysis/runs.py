@@ -73,6 +73,11 @@ class Trial:
         return f"{moment.day} {moment:%B %Y}" if self.ended else ""
 
     @property
+    def smoke(self) -> bool:
+        """A smoke run: its epochs were cut short to see that all works."""
+        return self.params.get("recipe.max_steps_per_epoch", "none") != "none"
+
+    @property
     def architecture(self) -> str:
         """`B0`, `Lite0`, ... or `unknown`."""
         return self.params.get("architecture", "unknown")
@@ -86,8 +91,18 @@ class Runs:
     """The store that was read."""
     trials: tuple[Trial, ...]
     """Finished trials, oldest first."""
-    unfinished: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
     """`name (STATUS)` of the trials that are running or failed: never drawn, always counted."""
+    smoke: int = 0
+    """How many smoke runs were left out: their scores mean nothing. They are kept when there is nothing else."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was left out."""
+        more = f" and {len(self.unfinished) - 3} more" if len(self.unfinished) > 3 else ""
+        unfinished = f"left out, unfinished: {', '.join(self.unfinished[:3])}{more}"
+        smoke = f"left out: {self.smoke} smoke run{'s' * (self.smoke > 1)} of a step or two"
+        return (*([unfinished] if self.unfinished else []), *([smoke] if self.smoke else []))
 
 
 def read_runs(tracking_uri: str | None = None, sweeps: Sequence[str] = (), *, cache: Path | None = None) -> Runs:
@@ -240,14 +255,16 @@ def _choose(known: "Sequence[SweepRun]", names: Sequence[str]) -> list[SweepRun]
 
 
 def _finished(uri: str, trials: Sequence[Trial]) -> Runs:
-    """Split finished from unfinished; one must be finished."""
+    """Split finished from unfinished, and set smoke runs apart; one must be finished."""
     finished = tuple(trial for trial in trials if trial.status == "FINISHED")
     unfinished = tuple(f"{trial.name} ({trial.status})" for trial in trials if trial.status != "FINISHED")
     if not finished:
         state = f"{len(unfinished)} unfinished" if unfinished else "no"
         remedy = "let the sweep end, or run its command again to go on" if unfinished else MAKE_RUNS
         raise InputError(f"a finished trial is needed, but {uri} holds {state} trials; {remedy}")
-    return Runs(tracking_uri=uri, trials=finished, unfinished=unfinished)
+    whole = tuple(trial for trial in finished if not trial.smoke)
+    left_out = len(finished) - len(whole) if whole else 0
+    return Runs(tracking_uri=uri, trials=whole or finished, unfinished=unfinished, smoke=left_out)
 
 
 def _quoted(text: str) -> str:

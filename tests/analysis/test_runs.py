@@ -51,6 +51,16 @@ def test_unfinished_trials_are_counted_and_not_returned(empty_store: str) -> Non
     assert ([trial.name for trial in runs.trials], runs.unfinished) == (["alpha=1"], ("alpha=0 (RUNNING)",))
 
 
+def test_smoke_runs_are_left_out_unless_there_is_nothing_else(empty_store: str) -> None:
+    smoke = Planted(name="alpha=0.5", skill=0.1, params={"recipe.max_steps_per_epoch": "1"}, predictions=False)
+    plant(empty_store, [smoke])
+    assert [trial.smoke for trial in read_runs(empty_store).trials] == [True]
+    plant(empty_store, [Planted(name="alpha=1", skill=2.0, predictions=False)])
+    runs = read_runs(empty_store)
+    assert ([trial.name for trial in runs.trials], runs.smoke) == (["alpha=1"], 1)
+    assert runs.notes == ("left out: 1 smoke run of a step or two",)
+
+
 def test_a_missing_store_is_an_error_and_is_not_made(tmp_path: Path) -> None:
     path = tmp_path / "none.db"
     with pytest.raises(InputError, match=r"no MLflow store at .*none\.db; make some with `python sweeps/kd_alpha"):
