@@ -223,7 +223,6 @@ def test_ctrl_c_stops_after_saving_and_leaves_no_run_open(store: Path, tmp_path:
         (["--tracking-uri", "http://127.0.0.1:9"], "must answer within"),
         (["--tracking-uri", "mlruns"], "sqlite"),
         (["--teacher", "/nowhere"], "--teacher must be a model folder or an MLflow run id"),
-        (["--gpu-memory-gb", "0.01"], "budget of 0.01 GiB"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(store: Path, tmp_path: Path, flags: list[str], words: str) -> None:
