@@ -161,17 +161,25 @@ def test_a_given_teacher_is_scored_and_learned_from(store: Path, smoke: Path) ->
     assert again[0].data.tags["model"] == teacher.data.tags["model"]
 
 
-def test_killed_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
-    """kill -9 of the driver in mid-epoch and after a trial's end, then the same command: as if trained alone."""
+def test_interrupted_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
+    """Ctrl-C, then kill -9 with one trial done and one in mid-epoch, then to the end: as if trained alone."""
     rough = tmp_path / "rough"
-    for checkpoints, done_trials in ((2, 0), (0, 1)):
-        driver = subprocess.Popen(command(TINY, store, rough), stdout=subprocess.DEVNULL, start_new_session=True)
-        wait_until(partial(has_come_to, rough, checkpoints, done_trials))
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
+    with subprocess.Popen(
+        command(TINY, store, rough), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        wait_until(partial(has_come_to, rough, 2, 0))
+        driver.send_signal(signal.SIGINT)
+        out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert "the same command goes on from there" in out
+    assert "Traceback" not in err
+    assert {run.info.status for run in runs(rough, "trial")} == {"KILLED"}
+    killed = subprocess.Popen(command(TINY, store, rough), stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_until(partial(has_come_to, rough, 2, 1))
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
     done = launch(TINY, store, rough)
     assert done.returncode == 0, done.stderr
-    assert "goes on after epoch" in done.stdout
     assert finished_results(rough) == trained_alone(store, tmp_path)
     trials = runs(rough, "trial")
     assert [run.info.status for run in trials] == ["FINISHED"] * 3
@@ -199,19 +207,6 @@ def test_a_trial_that_raises_is_one_failed_cell_with_its_reason(store: Path, tmp
     trials = runs(tmp_path / "results", "trial")
     assert {run.info.run_name: run.info.status for run in trials} == {"teacher B0": "FAILED", "alpha=0": "FAILED"}
     assert all("must be cached or downloadable" in run.data.tags["reason"] for run in trials)
-
-
-def test_ctrl_c_stops_after_saving_and_leaves_no_run_open(store: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        command(TINY, store, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as driver:
-        wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/attempt-*/epoch-*")))
-        driver.send_signal(signal.SIGINT)
-        out, err = driver.communicate(timeout=120)
-    assert driver.returncode == 130
-    assert "the same command goes on from there" in out
-    assert "Traceback" not in err
-    assert {run.info.status for run in runs(tmp_path, "trial")} == {"KILLED"}
 
 
 @pytest.mark.parametrize(
