@@ -30,7 +30,7 @@ function describe(i) {
   }
   return rows;
 }
-function parameters(i) { return Object.entries(R.params).filter(([, p]) => p.at[i] >= 0).map(([k, p]) => [k, p.values[p.at[i]]]); }
+function parameters(i) { return Object.entries(R.params).filter(([, p]) => p.at[i] >= 0).map(([k, p]) => [k, /^[0-9a-f]{64}$/.test(p.values[p.at[i]]) ? p.values[p.at[i]].slice(0, 8) : p.values[p.at[i]]]); }
 function status(i) {
   const p = probability(i), words = { front: "on the front", dominated: "dominated", sure: "dominated, 95 % confident" }[view.status(i)];
   return p === null || p === undefined ? words : `${words}; on the front of all trials in ${(100 * p).toFixed(0)} % of draws`;
@@ -43,7 +43,7 @@ function showTip(p, event) {
   const main = new Set([...objectives(), "accuracy", "auc", "size_mb", "latency", "latency_ratio"].map((n) => axis[n] && axis[n].label));
   const list = html(tip, "dl");
   for (const [k, v] of describe(p.i)) if (main.has(k) || main.has(k.replace("Test", "Validation"))) { html(list, "dt", k); html(list, "dd", v); }
-  for (const [k, v] of parameters(p.i).filter(([k]) => !k.startsWith("recipe.") && k !== "architecture").slice(0, 9)) { html(list, "dt", k); html(list, "dd", v); }
+  for (const [k, v] of parameters(p.i).filter(([k]) => R.params[k].values.length > 1 && k !== "architecture").slice(0, 9)) { html(list, "dt", k); html(list, "dd", v); }
   html(tip, "p", status(p.i));
   html(tip, "p", state.pinned.has(p.i) ? "Click to unpin." : "Click to pin and compare; the pinned table links to the run.");
   tip.hidden = false;
