@@ -5,7 +5,10 @@ video a weight (how often it was drawn, multinomial) and every trial is scored u
 that two trials are compared on the same videos. A fake belongs to the video that it was made from.
 """
 
+import contextlib
+import os
 import re
+import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -17,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.runs import Trial
+from analysis.addresses import project_root
+from analysis.runs import CACHE, Trial
 
 FloatArray = NDArray[np.float64]
 LEVEL = 0.95
@@ -47,24 +51,32 @@ class Predictions:
 def read_predictions(trial: Trial, tracking_uri: str, split: str = "val") -> Predictions | None:
     """Return a trial's predictions on one split, None when the run carries none.
 
+    Those of a run on a server are fetched once and kept with the other caches: a finished run's do not change.
+
     Args:
         trial: the trial.
         tracking_uri: MLflow's address, for artifacts that are not on this machine.
         split: `val` or `test`.
     """
-    path = local_artifacts(trial.artifact_uri)
-    if path is not None:
-        return _parse(path / PREDICTIONS, split) if (path / PREDICTIONS).is_file() else None
+    folder = local_artifacts(trial.artifact_uri)
+    if folder is None:
+        folder = project_root() / CACHE / PREDICTIONS / trial.run_id
+        if not (folder / PREDICTIONS).is_file():
+            _download(trial.run_id, tracking_uri, folder)
+    return _parse(folder / PREDICTIONS, split) if (folder / PREDICTIONS).is_file() else None
+
+
+def _download(run_id: str, tracking_uri: str, folder: Path) -> None:
+    """Keep a run's predictions in a folder, whole or not at all; a run without them leaves nothing."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    with TemporaryDirectory() as folder:
-        try:
-            client = MlflowClient(tracking_uri=tracking_uri)
-            fetched = client.download_artifacts(trial.run_id, PREDICTIONS, folder)
-        except (MlflowException, OSError):
-            return None
-        return _parse(Path(fetched), split)
+    with TemporaryDirectory() as scratch, contextlib.suppress(MlflowException, OSError):
+        fetched = MlflowClient(tracking_uri=tracking_uri).download_artifacts(run_id, PREDICTIONS, scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{PREDICTIONS}.{os.getpid()}.part"
+        shutil.copyfile(fetched, part)
+        part.replace(folder / PREDICTIONS)
 
 
 def source_of(video_ids: NDArray[np.str_]) -> NDArray[np.str_]:
@@ -106,7 +118,7 @@ def replicate_scores(
     for entry in predictions:
         column = np.searchsorted(sources, entry.source)
         if score == "auc":
-            rows.append(_auc(entry, weights[:, column]))
+            rows.append(_auc(entry, weights, column))
         else:
             keep = slice(None) if score == "accuracy" else entry.category == score.removeprefix("accuracy_")
             rows.append(_accuracy(entry, weights, column, keep))
@@ -153,22 +165,22 @@ def _accuracy(
     return quotient
 
 
-def _auc(entry: Predictions, crop_weights: FloatArray) -> FloatArray:
+def _auc(entry: Predictions, weights: FloatArray, column: NDArray[np.intp]) -> FloatArray:
     """Weighted area under the ROC curve for each draw, ties counted half (Mann-Whitney).
 
-    crop_weights: (replicates, num_crops).
+    It is a quadratic form in the draw's weights: sources are compared with each other once, not in every draw.
     """
-    _, rank = np.unique(entry.logit, return_inverse=True)
-    order = np.argsort(rank, kind="stable")
-    starts = np.flatnonzero(np.diff(rank[order], prepend=-1))  # first crop of each distinct logit
-    ordered = crop_weights[:, order]
-    fake = entry.label[order] == 1
-    positive = np.add.reduceat(ordered * fake, starts, axis=1)
-    negative = np.add.reduceat(ordered * ~fake, starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    wins = (positive * (below + 0.5 * negative)).sum(axis=1)
+    num_sources = weights.shape[1]
+    fake = entry.label == 1
+    wins = np.zeros((num_sources, num_sources))  # wins[s, t]: fakes of source s above reals of source t
+    for source in np.unique(column[~fake]):
+        real = np.sort(entry.logit[~fake & (column == source)])
+        below = np.searchsorted(real, entry.logit[fake], "left") + np.searchsorted(real, entry.logit[fake], "right")
+        wins[:, source] = np.bincount(column[fake], weights=below / 2, minlength=num_sources)
+    num_fake = weights @ np.bincount(column[fake], minlength=num_sources)
+    num_real = weights @ np.bincount(column[~fake], minlength=num_sources)
     with np.errstate(invalid="ignore", divide="ignore"):
-        quotient: FloatArray = wins / (positive.sum(axis=1) * negative.sum(axis=1))
+        quotient: FloatArray = ((weights @ wins) * weights).sum(axis=1) / (num_fake * num_real)
     return quotient
 
 

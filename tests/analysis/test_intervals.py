@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,35 @@ def a_trial(folder: Path) -> Trial:
         ended=1,
         artifact_uri=str(folder),
     )
+
+
+def test_predictions_on_a_server_are_fetched_once(
+    kd_alpha_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    local = read_runs(kd_alpha_store).trials[0]
+    folder = Path(local.artifact_uri.removeprefix("file://"))
+    fetched: list[str] = []
+
+    def download(client: MlflowClient, run_id: str, path: str, to: str) -> str:
+        fetched.append(run_id)
+        if run_id == "none":
+            raise OSError("there is no such artifact")
+        return str(folder / path)
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", download)
+    monkeypatch.setattr("analysis.intervals.project_root", lambda: tmp_path)
+    remote = replace(local, artifact_uri="mlflow-artifacts:/1/abc/artifacts")
+    entries = [read_predictions(remote, "http://127.0.0.1:9") for _ in range(2)]
+    assert fetched == [remote.run_id]
+    given = read_predictions(local, "")
+    for entry in entries:
+        assert entry is not None
+        assert given is not None
+        assert np.array_equal(entry.logit, given.logit)
+    assert read_predictions(replace(remote, run_id="none"), "http://127.0.0.1:9") is None
+    assert not (tmp_path / "results" / "cache" / "predictions.arrow" / "none" / "predictions.arrow").exists()
 
 
 def test_missing_or_broken_predictions_give_no_interval(tmp_path: Path) -> None:
