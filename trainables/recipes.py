@@ -19,6 +19,10 @@ RECIPE_VERSION = 2
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "warmup_cosine", "one_cycle"]
+Scope = Literal["local", "global"]
+Cost = Literal["channels", "macs", "size", "latency"]
+Quantisation = Literal["none", "static", "qat"]
+Precision = Literal["fp32", "amp"]
 
 
 def _require(holds: bool, rule: str, value: object, remedy: str) -> None:
@@ -150,6 +154,19 @@ THESIS_FINE_TUNING = Recipe(
     schedule="constant",
 )
 
+DEMO_FINE_TUNING = Recipe(
+    name="demo fine-tuning",
+    optimizer="adamw",
+    learning_rate=5e-4,
+    weight_decay=1e-2,
+    epochs=4,
+    patience=2,
+    schedule="one_cycle",
+    warmup_epochs=1,
+    warmup_start_factor=0.04,
+    augmentation=Augmentation(rotation_degrees=5.0, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.01),
+)
+
 DEMO_TRAINING = Recipe(
     name="demo training",  # learns from scratch in minutes at 64 px, which the thesis's SGD does not
     optimizer="adamw",
@@ -165,18 +182,60 @@ DEMO_TRAINING = Recipe(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """How a trained network loses channels before it is trained on.
+
+    The recipe of the trial trains after each iteration: the first one removes its share of ``ratio``, the recipe
+    recovers, and so on. With one iteration it is one-shot pruning.
+
+    Attributes:
+        ratio: Share to remove in the end, in [0, 1).
+        by: Share of what: ``channels`` (the thesis's prune ratio), or of a cost: ``macs``, ``size`` or
+            ``latency`` (predicted), so that modes can be compared at equal cost.
+        scope: ``local`` removes the same share of every layer, ``global`` ranks all channels together.
+        iterations: Steps in which the ratio is reached.
+        calibration_batches: Training batches whose gradients the Taylor importance is taken from.
+        round_to: Widths are kept multiples of this.
+    """
+
+    ratio: float
+    by: Cost = "channels"
+    scope: Scope = "global"
+    iterations: int = 1
+    calibration_batches: int = 10
+    round_to: int = 8
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.ratio < 1, "prune ratio must lie in [0, 1)", self.ratio, "use 0.3")
+        costs = ("channels", "macs", "size", "latency")
+        _require(self.by in costs, f"pruning is by one of {', '.join(costs)}", self.by, "use channels")
+        _require(self.scope in ("local", "global"), "scope must be local or global", self.scope, "use global")
+        for name in ("iterations", "calibration_batches", "round_to"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name), "use 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialConfig:
     """Everything that decides what a trial computes, apart from the store.
+
+    A trial is one stage: fine-tuning, pruning and quantisation are trials of their own, whose ``weights`` name the
+    trial that they start from.
 
     Attributes:
         architecture: A name of ``trainables.architectures``, such as ``B0`` or ``Lite0``.
         resolution_px: Side of the square input.
-        weights: Where it starts: ``none``, ``imagenet`` (the backbone only), or a model's content digest.
+        weights: Where it starts: ``none``, ``imagenet`` (the backbone only), or a digest: of the trial that trains
+            the start model, or of the content of a model folder.
         recipe: How it is trained.
         alpha: Weight of the teacher's soft labels in the loss, in [0, 1]. At 0 it is plain training, to the
             bit, and no teacher is read.
         temperature: Softens teacher and student alike; 1 in the thesis.
         teacher: Digest of the teacher: of the trial that trains it, or of the content of a model folder.
+        pruning: Channels to remove from the start model before and between training, or None.
+        quantisation: ``none``; ``static`` (int8 of the trained model, calibrated on validation crops); ``qat``
+            (the recipe trains with simulated int8 arithmetic first).
+        precision: ``fp32``, or ``amp`` (mixed precision on a GPU).
+        micro_batch: Crops of one forward pass, whose gradients are accumulated to a batch; None for whole batches.
         data_seed: Decides the order of samples and their augmentation.
         init_seed: Decides the initial weights and dropout.
         num_threads: CPU threads of the trial; the bits of a result depend on it.
@@ -190,6 +249,10 @@ class TrialConfig:
     alpha: float = 0.0
     temperature: float = 1.0
     teacher: str | None = None
+    pruning: Pruning | None = None
+    quantisation: Quantisation = "none"
+    precision: Precision = "fp32"
+    micro_batch: int | None = None
     data_seed: int = 0
     init_seed: int = 0
     num_threads: int = 1
@@ -199,6 +262,23 @@ class TrialConfig:
         _require(0 <= self.alpha <= 1, "alpha must lie in [0, 1]", self.alpha, "use 0.25")
         _require(self.temperature > 0, "temperature must be above 0", self.temperature, "use 1")
         _require(self.num_threads >= 1, "num_threads must be at least 1", self.num_threads, "use 1")
+        kinds = ("none", "static", "qat")
+        _require(
+            self.quantisation in kinds, f"quantisation is one of {', '.join(kinds)}", self.quantisation, "use static"
+        )
+        _require(self.precision in ("fp32", "amp"), "precision must be fp32 or amp", self.precision, "use fp32")
+        _require(
+            self.micro_batch is None or 1 <= self.micro_batch <= self.recipe.batch_size,
+            f"micro_batch must lie in [1, {self.recipe.batch_size}] (the batch size)",
+            self.micro_batch,
+            "leave it out",
+        )
+        _require(
+            self.pruning is None or self.weights not in ("none",),
+            "pruning starts from trained weights",
+            self.weights,
+            "name the trial or model to prune",
+        )
         _require(self.device in ("cpu", "cuda"), "device must be cpu or cuda", self.device, "use cpu")
         _require(
             (self.teacher is not None) == (self.alpha > 0),
@@ -222,7 +302,8 @@ def from_dict(values: Mapping[str, Any]) -> TrialConfig:
     try:
         recipe = dict(values["recipe"])
         recipe["augmentation"] = Augmentation(**recipe["augmentation"])
-        return TrialConfig(**{**values, "recipe": Recipe(**recipe)})
+        pruning = Pruning(**values["pruning"]) if values.get("pruning") else None
+        return TrialConfig(**{**values, "recipe": Recipe(**recipe), "pruning": pruning})
     except (KeyError, TypeError) as error:
         raise InputError(
             f"a trial's config must hold exactly the settings of TrialConfig, but {error}; correct that key"

@@ -19,7 +19,7 @@ from sweeps.engine.options import Options, parse
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, markdown_table, text_table
 from sweeps.engine.tracking import check_server, default_uri
-from trainables.recipes import TrialConfig, digest
+from trainables.recipes import Recipe, TrialConfig, digest
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
@@ -116,13 +116,17 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launc
 
 def _smoke(profile: Profile) -> Profile:
     """Cut a profile to one step of one epoch, from random weights so that nothing has to be fetched."""
-    recipe = replace(profile.recipe, epochs=1, warmup_epochs=0, max_steps_per_epoch=1)
     return replace(
         profile,
-        recipe=recipe,
+        recipe=_one_step(profile.recipe),
+        fine_tuning=_one_step(profile.fine_tuning),
         weights="none",
         note="smoke test: one step from random weights; scores mean nothing",
     )
+
+
+def _one_step(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=1, warmup_epochs=0, max_steps_per_epoch=1)
 
 
 def _announce(launch: Launch, terminal: Terminal) -> None:

@@ -107,7 +107,8 @@ def refuse_too_large(planned: Sequence[PlannedTrial], predicted: Mapping[TrialCo
 def _shape(config: TrialConfig) -> dict[str, object]:
     """Return the config with what does not touch memory set to fixed values, so that the cache is shared."""
     values = to_dict(config)
-    return values | {"alpha": 0.0, "teacher": None, "weights": "none", "data_seed": 0, "init_seed": 0}
+    start = {"weights": "none", "pruning": None, "quantisation": "none"}  # a network is largest before it is pruned
+    return values | start | {"alpha": 0.0, "teacher": None, "data_seed": 0, "init_seed": 0}
 
 
 def teacher_shapes(planned: Sequence[tuple[str, PlannedTrial]], given: GivenModel | None) -> dict[str, tuple[str, int]]:

@@ -1,9 +1,19 @@
 """What a sweep file says: its name, its question and its trials; and the setting that it says them in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from trainables.recipes import DEMO_TRAINING, THESIS_TRAINING, Recipe, TrialConfig, identity
+from trainables.recipes import (
+    DEMO_FINE_TUNING,
+    DEMO_TRAINING,
+    THESIS_FINE_TUNING,
+    THESIS_TRAINING,
+    Pruning,
+    Quantisation,
+    Recipe,
+    TrialConfig,
+    identity,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +23,7 @@ class Profile:
     Attributes:
         name: ``demo`` or ``thesis``.
         recipe: How every model is trained.
+        fine_tuning: How a trained model is trained on, and how a pruned one recovers.
         weights: Where every model starts.
         resolution_px: Input side of B0 and Lite0.
         note: One line for the user on what the figures are good for.
@@ -20,6 +31,7 @@ class Profile:
 
     name: str
     recipe: Recipe
+    fine_tuning: Recipe
     weights: str
     resolution_px: int
     note: str
@@ -29,6 +41,7 @@ PROFILES = {
     "demo": Profile(
         name="demo",
         recipe=DEMO_TRAINING,
+        fine_tuning=DEMO_FINE_TUNING,
         weights="none",
         resolution_px=64,
         note="AdamW from scratch at 64 px; its scores rank these models, and say nothing of real deepfakes",
@@ -36,6 +49,7 @@ PROFILES = {
     "thesis": Profile(
         name="thesis",
         recipe=THESIS_TRAINING,
+        fine_tuning=THESIS_FINE_TUNING,
         weights="imagenet",
         resolution_px=224,
         note="the settings of report SCSE23-0504: SGD, warm-up and cosine, 224 px, ImageNet start",
@@ -82,15 +96,39 @@ class Setting:
     teacher: GivenModel | None = None
     smoke: bool = False
 
-    def config(self, architecture: str, *, alpha: float = 0.0, teacher: str | None = None) -> TrialConfig:
-        """Return a trial's config in this setting; the teacher is left out where alpha is 0."""
+    def config(
+        self,
+        architecture: str,
+        *,
+        weights: str | None = None,
+        recipe: Recipe | None = None,
+        resolution_px: int | None = None,
+        alpha: float = 0.0,
+        teacher: str | None = None,
+        pruning: Pruning | None = None,
+        quantisation: Quantisation = "none",
+    ) -> TrialConfig:
+        """Return a trial's config in this setting; what is left out is the profile's.
+
+        Args:
+            architecture: A name of ``trainables.architectures``.
+            weights: Where it starts; the identity of another planned trial makes it wait for that one.
+            recipe: How it is trained.
+            resolution_px: Side of its input.
+            alpha: Weight of the teacher's soft labels.
+            teacher: Identity of the teacher's trial; left out where alpha is 0.
+            pruning: What the start model loses.
+            quantisation: What becomes of the trained model.
+        """
         return TrialConfig(
             architecture=architecture,
-            resolution_px=self.profile.resolution_px,
-            weights=self.profile.weights,
-            recipe=self.profile.recipe,
+            resolution_px=resolution_px or self.profile.resolution_px,
+            weights=weights or self.profile.weights,
+            recipe=recipe or self.profile.recipe,
             alpha=alpha,
             teacher=teacher if alpha > 0 else None,
+            pruning=pruning,
+            quantisation=quantisation,
             data_seed=self.seed,
             init_seed=self.seed,
             num_threads=self.num_threads,
@@ -131,8 +169,12 @@ class Sweep:
         name: Name of the sweep and of its MLflow experiment.
         question: One line.
         trials: Plans the trials in a setting; the first ones are started first.
+        more: Plans further trials from what is known: (setting, final ``val_`` metrics and costs of each finished
+            trial by identity) -> trials, a pure function that may repeat trials already planned. Asked after
+            every trial's end and at each launch; None where ``trials`` says it all.
     """
 
     name: str
     question: str
     trials: Callable[[Setting], list[PlannedTrial]]
+    more: Callable[[Setting, Mapping[str, Mapping[str, float]]], list[PlannedTrial]] | None = None

@@ -9,7 +9,15 @@ import pytest
 
 from data_store.errors import InputError
 from trainables import recipes
-from trainables.recipes import DEMO_TRAINING, THESIS_FINE_TUNING, THESIS_TRAINING, TrialConfig, from_dict, to_dict
+from trainables.recipes import (
+    DEMO_TRAINING,
+    THESIS_FINE_TUNING,
+    THESIS_TRAINING,
+    Pruning,
+    TrialConfig,
+    from_dict,
+    to_dict,
+)
 
 CONFIG = TrialConfig(architecture="Lite0", resolution_px=64, recipe=DEMO_TRAINING, alpha=0.5, teacher="ab")
 
@@ -28,7 +36,25 @@ def test_a_config_survives_json() -> None:
     assert from_dict(json.loads(json.dumps(to_dict(CONFIG)))) == CONFIG
 
 
-@pytest.mark.parametrize("change", [{"alpha": 0.75}, {"data_seed": 1}, {"init_seed": 1}, {"teacher": "cd"}])
+def test_a_pruning_config_survives_json() -> None:
+    pruned = dataclasses.replace(CONFIG, weights="ab", pruning=Pruning(ratio=0.3, scope="local", iterations=5))
+    assert from_dict(json.loads(json.dumps(to_dict(pruned)))) == pruned
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": 0.75},
+        {"data_seed": 1},
+        {"init_seed": 1},
+        {"teacher": "cd"},
+        {"weights": "ab"},
+        {"weights": "ab", "pruning": Pruning(ratio=0.3)},
+        {"quantisation": "static"},
+        {"precision": "amp"},
+        {"micro_batch": 8},
+    ],
+)
 def test_identity_moves_with_every_setting(change: dict[str, Any]) -> None:
     assert recipes.identity(dataclasses.replace(CONFIG, **change), "s") != recipes.identity(CONFIG, "s")
 
@@ -53,12 +79,31 @@ def test_identity_ignores_what_a_recipe_is_called() -> None:
         ({"alpha": 0.0}, "a teacher is named exactly when alpha is above 0"),
         ({"teacher": None}, "a teacher is named exactly when alpha is above 0"),
         ({"temperature": 0.0}, "temperature must be above 0, but got 0.0"),
+        ({"quantisation": "int4"}, "quantisation must be in .*, but got 'int4'"),
+        ({"precision": "fp8"}, "precision must be fp32 or amp, but got 'fp8'"),
+        ({"micro_batch": 64}, r"micro_batch must lie in \[1, 32\] \(the batch size\), but got 64"),
+        ({"weights": "none", "pruning": Pruning(ratio=0.3)}, "pruning starts from trained weights, but got 'none'"),
         ({"device": "tpu"}, "device must be cpu or cuda, but got 'tpu'"),
     ],
 )
 def test_a_bad_setting_is_named(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         dataclasses.replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ratio": 1.0}, r"prune ratio must lie in \[0, 1\), but got 1.0"),
+        ({"ratio": -0.1}, r"prune ratio must lie in \[0, 1\), but got -0.1"),
+        ({"by": "weight"}, "pruning is by one of channels, macs, size, latency, but got 'weight'"),
+        ({"scope": "layer"}, "scope must be local or global, but got 'layer'"),
+        ({"iterations": 0}, "iterations must be at least 1, but got 0"),
+    ],
+)
+def test_a_bad_pruning_is_named(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Pruning(**{"ratio": 0.3, **change})
 
 
 def test_an_unknown_key_is_named() -> None:
