@@ -15,6 +15,7 @@ drawn crops and one seed no alpha differs from another beyond its interval: the 
 """
 
 from data_store.errors import run_command
+from sweeps.engine import chains
 from sweeps.engine.launch import run
 from sweeps.engine.space import PlannedTrial, Setting, Sweep
 
@@ -24,21 +25,16 @@ SMOKE_ALPHAS = (0.5,)
 
 def trials(setting: Setting) -> list[PlannedTrial]:
     """Plan the teacher and one student for each alpha."""
-    if setting.teacher:
-        digest, config = setting.teacher.digest, setting.evaluation(setting.teacher)
-    else:
-        config = setting.config("B0")
-        digest = setting.identity(config)
-    teacher = PlannedTrial(name=f"teacher {config.architecture}", role="teacher", config=config)
+    teacher = chains.teacher(setting)
     students = [
         PlannedTrial(
             name=f"alpha={alpha:g}",
             role="student",
-            config=setting.config("Lite0", alpha=alpha, teacher=digest),
+            config=setting.config("Lite0", alpha=alpha, teacher=teacher.digest),
         )
         for alpha in (SMOKE_ALPHAS if setting.smoke else ALPHAS)
     ]
-    return [teacher, *students]
+    return [*teacher.trials, *students]
 
 
 SWEEP = Sweep(name="kd_alpha", question="How much should a small student listen to its teacher?", trials=trials)

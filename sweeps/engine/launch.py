@@ -120,6 +120,7 @@ def _smoke(profile: Profile) -> Profile:
         profile,
         recipe=_one_step(profile.recipe),
         fine_tuning=_one_step(profile.fine_tuning),
+        fine_tuned_models=False,
         weights="none",
         note="smoke test: one step from random weights; scores mean nothing",
     )

@@ -15,6 +15,9 @@ from trainables.recipes import (
     identity,
 )
 
+Known = Mapping[str, Mapping[str, float]]
+"""What a sweep knows so far: ``val_`` metrics and costs of each finished trial by its identity."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -26,6 +29,7 @@ class Profile:
         fine_tuning: How a trained model is trained on, and how a pruned one recovers.
         weights: Where every model starts.
         resolution_px: Input side of B0 and Lite0.
+        fine_tuned_models: Whether models that others start from or learn from are fine-tuned first.
         note: One line for the user on what the figures are good for.
     """
 
@@ -34,6 +38,7 @@ class Profile:
     fine_tuning: Recipe
     weights: str
     resolution_px: int
+    fine_tuned_models: bool
     note: str
 
 
@@ -44,6 +49,7 @@ PROFILES = {
         fine_tuning=DEMO_FINE_TUNING,
         weights="none",
         resolution_px=64,
+        fine_tuned_models=False,
         note="AdamW from scratch at 64 px; its scores rank these models, and say nothing of real deepfakes",
     ),
     "thesis": Profile(
@@ -52,6 +58,7 @@ PROFILES = {
         fine_tuning=THESIS_FINE_TUNING,
         weights="imagenet",
         resolution_px=224,
+        fine_tuned_models=True,
         note="the settings of report SCSE23-0504: SGD, warm-up and cosine, 224 px, ImageNet start",
     ),
 }
@@ -152,7 +159,8 @@ class PlannedTrial:
 
     Attributes:
         name: Shown to people, unique in the sweep: ``alpha=0.25``.
-        role: ``student``, or ``teacher`` for a model that others start from.
+        role: What it is in the sweep: ``teacher``, ``start`` (others start from it), ``student`` (learns from a
+            teacher), ``model`` (learns from labels alone), ``pruned`` or ``quantised``.
         config: What is computed.
     """
 
@@ -169,12 +177,11 @@ class Sweep:
         name: Name of the sweep and of its MLflow experiment.
         question: One line.
         trials: Plans the trials in a setting; the first ones are started first.
-        more: Plans further trials from what is known: (setting, final ``val_`` metrics and costs of each finished
-            trial by identity) -> trials, a pure function that may repeat trials already planned. Asked after
-            every trial's end and at each launch; None where ``trials`` says it all.
+        more: Plans further trials from what is known: a pure function that may repeat trials already planned.
+            Asked after every trial's end and at each launch; None where ``trials`` says it all.
     """
 
     name: str
     question: str
     trials: Callable[[Setting], list[PlannedTrial]]
-    more: Callable[[Setting, Mapping[str, Mapping[str, float]]], list[PlannedTrial]] | None = None
+    more: Callable[[Setting, Known], list[PlannedTrial]] | None = None

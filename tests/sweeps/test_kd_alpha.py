@@ -6,7 +6,7 @@ from data_store.errors import InputError
 from sweeps.engine.space import PROFILES, GivenModel, Setting
 from sweeps.kd_alpha import ALPHAS, trials
 
-SETTING = Setting(profile=PROFILES["thesis"], seed=3, store_digest="s", device="cpu", num_threads=1)
+SETTING = Setting(profile=PROFILES["demo"], seed=3, store_digest="s", device="cpu", num_threads=1)
 TEACHER = GivenModel(folder="/m", digest="d" * 64, architecture="B0", resolution_px=224)
 
 
@@ -18,6 +18,14 @@ def test_a_teacher_and_the_five_published_alphas() -> None:
     assert {row.config.architecture for row in students} == {"Lite0"}
     assert [row.config.teacher for row in students] == [None] + [SETTING.identity(teacher.config)] * 4
     assert len({SETTING.identity(row.config) for row in [teacher, *students]}) == 6
+
+
+def test_the_thesis_fine_tunes_the_teacher_first() -> None:
+    first, teacher, *students = trials(replace(SETTING, profile=PROFILES["thesis"]))
+    assert (first.role, first.config.recipe.name, first.config.weights) == ("start", "thesis training", "imagenet")
+    assert (teacher.role, teacher.config.recipe.name) == ("teacher", "thesis fine-tuning")
+    assert teacher.config.weights == SETTING.identity(first.config)
+    assert {row.config.teacher for row in students} == {None, SETTING.identity(teacher.config)}
 
 
 def test_students_differ_in_alpha_alone() -> None:

@@ -1,0 +1,35 @@
+"""Where should EfficientNet-Lite0 start from?
+
+Varied: the start weights. Lite0 is B0 without squeeze-and-excitation and with ReLU6, so B0's weights fit it but for
+those parts (``B0-lite``): B0's ImageNet weights, B0 trained on this store, and Lite0's own ImageNet weights. Random
+weights stand beside them. The ``demo`` profile fetches nothing: it compares random weights with trained B0.
+
+    python sweeps/lite.py --store ~/faces              # your own store, with the thesis's settings
+    python sweeps/lite.py                              # built-in data set, without the ImageNet starts
+    python sweeps/lite.py --smoke                      # two trials of one step each
+"""
+
+from data_store.errors import run_command
+from sweeps.engine.launch import run
+from sweeps.engine.space import PlannedTrial, Setting, Sweep
+
+
+def trials(setting: Setting) -> list[PlannedTrial]:
+    """Plan trained B0 and one Lite0 for each start."""
+    b0 = setting.config("B0")
+    starts = [("B0-lite", setting.identity(b0), "trained B0")]
+    if not setting.smoke:
+        starts.append(("Lite0", "none", "random"))
+    if setting.profile.weights != "none":
+        starts += [("B0-lite", "imagenet", "B0 ImageNet"), ("Lite0", "imagenet", "Lite0 ImageNet")]
+    models = [
+        PlannedTrial(name=f"start={shown}", role="model", config=setting.config(architecture, weights=weights))
+        for architecture, weights, shown in starts
+    ]
+    return [PlannedTrial(name="trained B0", role="start", config=b0), *models]
+
+
+SWEEP = Sweep(name="lite", question="Where should EfficientNet-Lite0 start from?", trials=trials)
+
+if __name__ == "__main__":
+    run_command(lambda: run(SWEEP))
