@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from data_store.manifest import MANIFEST_NAME
 from data_store.settings import BuildSettings, FaceSettings
 from data_store.synthetic import DRAWING_VERSION, SyntheticSettings, write
+from data_store.verified import MARK_NAME
 from sweeps.engine.terminal import Terminal
 from trainables.recipes import digest
 
@@ -23,7 +23,7 @@ def builtin_store(results: Path, terminal: Terminal) -> Path:
     settings = {"version": DRAWING_VERSION, "videos": asdict(VIDEOS), "crops": CROPS.as_dict()}
     name = digest(settings)[:8]
     videos, store = results / "data" / f"built-in-videos-{name}", results / "data" / f"built-in-faces-{name}"
-    if not (store / MANIFEST_NAME).exists():
+    if not (store / MARK_NAME).exists():  # the last file that a build writes
         terminal.line("data", "drawing the built-in face videos (once)")
         with terminal.progress("drawing", "videos") as advance:
             write(videos, VIDEOS, advance)

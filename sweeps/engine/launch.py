@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from data_store.errors import InputError
 from data_store.manifest import Manifest, read_manifest
+from data_store.resident import preflight
+from data_store.verified import require_verified
 from sweeps.engine import resources, result
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.journal import Journal, open_journal
@@ -67,7 +69,9 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     _check_writable(options.results)
     terminal.line(sweep.name, sweep.question)
     store = options.store or str(builtin_store(options.results, terminal))
-    launch = _plan(sweep, options, read_manifest(store), uri)
+    manifest = read_manifest(store)
+    require_verified(manifest)
+    launch = _plan(sweep, options, manifest, uri)
     _announce(launch, terminal)
     with sweep_lock(launch.folder):
         journal = open_journal(launch.folder / "journal.jsonl")
@@ -151,6 +155,8 @@ def _pending(launch: Launch, journal: Journal) -> dict[str, PlannedTrial]:
 def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], terminal: Terminal) -> int:
     """Run what is pending, then measure, record and draw; return the exit code."""
     done = len(launch.planned) - len(pending)
+    if pending and launch.options.address is None:  # a cluster's object store is known once Ray answers
+        terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting Ray and MLflow ...")
     with ThreadPoolExecutor(1) as pool:  # predicting needs torch, in a process of its own: meanwhile all else starts
         prediction = pool.submit(_predict, launch, pending)
@@ -204,7 +210,7 @@ def _train(
     return fit(
         pending,
         prediction,
-        store=launch.manifest.store,
+        manifest=launch.manifest,
         setting=launch.setting,
         options=launch.options,
         folder=launch.folder,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_store.errors import InputError
+from data_store.resident import RESIDENCIES
 from sweeps.engine.space import PROFILES, Sweep
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -29,6 +30,7 @@ class Options:
         gpu_memory_gb: Budget for all trials together, in GiB.
         num_threads: CPU threads of a trial.
         retry_failed: Run failed trials again.
+        residency: Where trials find the crops: one of ``RESIDENCIES``.
     """
 
     store: str | None
@@ -44,6 +46,7 @@ class Options:
     gpu_memory_gb: float
     num_threads: int
     retry_failed: bool
+    residency: str
 
 
 def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
@@ -67,6 +70,8 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--gpu-memory-gb", type=float, default=8.0, help="GiB for all trials together (default: 8)")
     add("--threads", type=int, default=1, dest="num_threads", help="CPU threads of a trial (default: 1)")
     add("--retry-failed", action="store_true", help="run failed trials again")
+    where = f"{' or '.join(RESIDENCIES)}: where trials find the crops; mmap for stores larger than Ray's object store"
+    add("--residency", default=RESIDENCIES[0], help=f"{where} (default: {RESIDENCIES[0]})")
     values = vars(parser.parse_args(argv))
     values["profile"] = values["profile"] or ("thesis" if values["store"] else "demo")
     values["results"] = values["results"].resolve()
@@ -77,6 +82,10 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         )
     if options.weights not in (None, "none", "imagenet"):
         raise InputError(f"--weights must be none or imagenet, but got {options.weights!r}; choose one of these")
+    if options.residency not in RESIDENCIES:
+        raise InputError(
+            f"--residency must be {' or '.join(RESIDENCIES)}, but got {options.residency!r}; choose one of these"
+        )
     if options.gpu_memory_gb <= 0:
         raise InputError(f"--gpu-memory-gb must be above 0, but got {options.gpu_memory_gb:g}; use 8")
     if options.num_threads < 1:

@@ -12,7 +12,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from data_store.errors import InputError
-from data_store.resident import put
+from data_store.manifest import Manifest
+from data_store.resident import preflight, put
 from sweeps.engine import resources
 from sweeps.engine.journal import Journal
 from sweeps.engine.options import Options
@@ -48,6 +49,11 @@ def start_ray(address: str | None) -> None:
         ) from error
 
 
+def smallest_object_store() -> int:
+    """Bytes of the smallest object store of the cluster's nodes: any of them may run a trial and hold the crops."""
+    return int(min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]))
+
+
 def _log_to(file: Path) -> None:
     """Send what Ray says in this process to a file: a failed trial is told by us, in one line."""
     logger = logging.getLogger("ray")
@@ -61,7 +67,7 @@ def fit(
     pending: Mapping[str, PlannedTrial],
     prediction: Future[dict[TrialConfig, int]],
     *,
-    store: str,
+    manifest: Manifest,
     setting: Setting,
     options: Options,
     folder: Path,
@@ -74,9 +80,9 @@ def fit(
     Args:
         pending: By identity, in the order in which they should start.
         prediction: Bytes that each pending config will need.
-        store: Of the crops.
+        manifest: Of the store of crops.
         setting: Device, threads and the given teacher.
-        options: Budget and cluster.
+        options: Budget, cluster and residency.
         folder: The sweep's.
         journal: Told of each start and end before anybody else.
         tracking: Told after it.
@@ -84,7 +90,10 @@ def fit(
     """
     start_ray(options.address)
     _log_to(folder / "ray.log")
-    crops = put(store)
+    if options.address is not None:
+        room = smallest_object_store()
+        terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=room))
+    crops = put(manifest.store, residency=options.residency)
     by_config = prediction.result()
     have = resources.capacity(
         setting.device,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 
+from data_store.errors import InputError
 from data_store.resident import open_mmap
+from data_store.verified import MARK_NAME
+from sweeps.engine.launch import run
 from sweeps.engine.resources import device_kind
 from sweeps.engine.space import PROFILES, Setting
 from tests.stores import write_store
@@ -116,6 +121,7 @@ def smoke(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = launch(KD_ALPHA, store, results, "--smoke")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    assert "128 crops of 64 px, 1.6 MB, into Ray's object store: the object store has" in done.stdout
     assert "teacher B0" in done.stdout
     assert "alpha=0.5" in done.stdout
     return results
@@ -151,10 +157,41 @@ def test_a_second_run_has_nothing_to_do_and_loads_nothing(store: Path, smoke: Pa
     assert not imported & {"torch", "ray", "mlflow", "timm"}
 
 
+def test_a_store_that_is_not_verified_or_not_sound_is_refused(store: Path, tmp_path: Path) -> None:
+    """The same store without its mark, then with the mark of a verification that found the splits to leak."""
+    unverified = shutil.copytree(store, tmp_path / "unverified")
+    mark = json.loads((unverified / MARK_NAME).read_text())
+    (unverified / MARK_NAME).unlink()
+    done = launch(KD_ALPHA, unverified, tmp_path / "results", "--smoke")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: a store must be verified before it is used, but {unverified} is not; "
+        f"run: python data_store/verify.py {unverified}\n"
+    )
+    (unverified / MARK_NAME).write_text(json.dumps({**mark, "faults": ["no identity may be in two splits"]}))
+    done = launch(KD_ALPHA, unverified, tmp_path / "results", "--smoke")
+    assert done.returncode == 2
+    assert "must find no fault" in done.stderr
+    assert "no identity may be in two splits" in done.stderr
+
+
+def test_a_store_that_does_not_fit_is_refused_before_ray_starts(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_store.resident.default_object_store_bytes", lambda: 1_000_000)
+    arguments = command(TINY, store, tmp_path)[2:]
+    with pytest.raises(InputError, match=r"128 crops of 64 px, 1\.6 MB do not: .* use --residency mmap"):
+        run(tiny.SWEEP, arguments)
+    assert not ray.is_initialized()
+    assert [event["event"] for event in events(tmp_path)] == []
+
+
 def test_a_given_teacher_is_scored_and_learned_from(store: Path, smoke: Path) -> None:
+    """Over memory-mapped files this time: the teacher scores there what it scored over the object store."""
     (teacher,) = [run for run in runs(smoke, "trial") if run.data.tags["role"] == "teacher"]
-    done = launch(KD_ALPHA, store, smoke, "--smoke", "--teacher", teacher.info.run_id)
+    done = launch(KD_ALPHA, store, smoke, "--smoke", "--teacher", teacher.info.run_id, "--residency", "mmap")
     assert done.returncode == 0, done.stderr
+    assert f"mapped from {store}" in done.stdout
     again = [run for run in runs(smoke, "trial") if run.data.params["recipe.epochs"] == "0"]
     assert [run.data.tags["role"] for run in again] == ["teacher"]
     assert again[0].data.metrics["val_accuracy"] == teacher.data.metrics["val_accuracy"]
