@@ -58,7 +58,7 @@ def make_crops(*, crop_px: int = 64, rows: dict[str, int] | None = None, seed: i
 
 
 def write_store(folder: Path, *, crop_px: int = 64, rows: dict[str, int] | None = None, seed: int = 0) -> Path:
-    """Write the store of ``make_shards`` to disk, as data_store/build.py lays it out, verify it, and return its folder."""
+    """Write and verify the store of ``make_shards``, as data_store/build.py lays it out, and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shards, infos = make_shards(crop_px=crop_px, rows=rows, seed=seed)
     for info, shard in zip(infos, shards, strict=True):

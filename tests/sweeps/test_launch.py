@@ -19,7 +19,7 @@ import torch
 from data_store.errors import InputError
 from data_store.resident import open_mmap
 from data_store.verified import MARK_NAME
-from sweeps.engine.launch import run
+from sweeps.engine.launch import run as run_sweep
 from sweeps.engine.resources import device_kind
 from sweeps.engine.space import PROFILES, Setting
 from tests.stores import write_store
@@ -181,7 +181,7 @@ def test_a_store_that_does_not_fit_is_refused_before_ray_starts(
     monkeypatch.setattr("data_store.resident.default_object_store_bytes", lambda: 1_000_000)
     arguments = command(TINY, store, tmp_path)[2:]
     with pytest.raises(InputError, match=r"128 crops of 64 px, 1\.6 MB do not: .* use --residency mmap"):
-        run(tiny.SWEEP, arguments)
+        run_sweep(tiny.SWEEP, arguments)
     assert not ray.is_initialized()
     assert [event["event"] for event in events(tmp_path)] == []
 
