@@ -2,14 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from data_store.errors import InputError
 
 RECIPE_FILE = "recipe.json"
 WEIGHTS_FILE = "weights.safetensors"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+PruningHistory = tuple[tuple[str, bool, tuple[int, ...]], ...]
+"""What torch-pruning's ``pruning_history()`` says, step by step: the layer at the root of a group of layers, whether
+its output channels were removed (else its input channels), and which, as they were counted at that step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,7 @@ class ModelRecipe:
         mean: Input normalisation, RGB in [0, 1].
         std: Input normalisation, RGB in [0, 1].
         labels: Names of the labels 0 and 1; a logit above 0 means the second.
+        pruning: The channels that it lost since it was built; empty for a whole network.
         schema_version: Of this file.
     """
 
@@ -30,7 +37,27 @@ class ModelRecipe:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     labels: tuple[str, str] = ("real", "fake")
+    pruning: PruningHistory = ()
     schema_version: int = SCHEMA_VERSION
+
+
+def recipe_from_dict(values: Mapping[str, Any]) -> ModelRecipe:
+    """Build a recipe from plain JSON values; ``dataclasses.asdict`` is its inverse.
+
+    Raises:
+        KeyError, TypeError, ValueError: They are no recipe of this schema.
+    """
+    if values["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"schema_version is {values['schema_version']!r}")
+    sequences = {key: tuple(values[key]) for key in ("mean", "std", "labels")}
+    pruning = tuple((str(layer), bool(out), tuple(map(int, at))) for layer, out, at in values["pruning"])
+    return ModelRecipe(**{**values, **sequences, "pruning": pruning})
+
+
+def recipe_text(recipe: ModelRecipe) -> str:
+    """Return a recipe as JSON with one field a line."""
+    rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in asdict(recipe).items()]
+    return "{\n" + ",\n".join(rows) + "\n}\n"
 
 
 def read_recipe(folder: Path) -> ModelRecipe:
@@ -40,8 +67,7 @@ def read_recipe(folder: Path) -> ModelRecipe:
         InputError: The folder holds no model, or one of another schema or label order.
     """
     try:
-        values = json.loads((folder / RECIPE_FILE).read_text())
-        recipe = ModelRecipe(**{**values, **{key: tuple(values[key]) for key in ("mean", "std", "labels")}})
+        recipe = recipe_from_dict(json.loads((folder / RECIPE_FILE).read_text()))
     except FileNotFoundError as error:
         raise InputError(
             f"a model folder must hold {RECIPE_FILE} and {WEIGHTS_FILE}, but {error.filename} is missing; "

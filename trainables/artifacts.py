@@ -1,7 +1,5 @@
 """A model on disk: ``recipe.json`` and ``weights.safetensors``. Nothing here unpickles a file."""
 
-import dataclasses
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,13 +8,27 @@ from torch import Tensor, nn
 
 from data_store.errors import InputError
 from trainables.architectures import build, named
-from trainables.artifact_files import RECIPE_FILE, WEIGHTS_FILE, ModelRecipe, read_recipe
+from trainables.artifact_files import RECIPE_FILE, WEIGHTS_FILE, ModelRecipe, read_recipe, recipe_text
+from trainables.pruning import replay
 
 
 def recipe_for(architecture: str, resolution_px: int) -> ModelRecipe:
     """Return the recipe of a network at a resolution, with the network's own normalisation."""
     row = named(architecture)
     return ModelRecipe(architecture=architecture, resolution_px=resolution_px, mean=row.mean, std=row.std)
+
+
+def build_graph(recipe: ModelRecipe) -> nn.Module:
+    """Build a model's network with its pruned widths and untrained weights, on the CPU.
+
+    Initialisation draws from torch's global generator.
+
+    Raises:
+        InputError: The architecture is unknown, or the pruning history is not one of this architecture.
+    """
+    model = build(recipe.architecture)
+    replay(model, recipe.pruning)
+    return model
 
 
 def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -28,7 +40,7 @@ def save_model(folder: Path, model: nn.Module, recipe: ModelRecipe) -> None:
     """Write a model into ``folder``, made when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(contiguous(model.state_dict()), folder / WEIGHTS_FILE)
-    (folder / RECIPE_FILE).write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+    (folder / RECIPE_FILE).write_text(recipe_text(recipe))
 
 
 def load_model(folder: Path) -> tuple[nn.Module, ModelRecipe]:
@@ -38,7 +50,7 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelRecipe]:
         InputError: The folder holds no model, or its weights are another network's.
     """
     recipe = read_recipe(folder)
-    model = build(recipe.architecture)
+    model = build_graph(recipe)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except FileNotFoundError as error:

@@ -1,6 +1,7 @@
 """What a graph costs to keep and to run: parameters, multiply-accumulates, bytes; and its identity."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
@@ -17,20 +18,29 @@ class Graph:
     Attributes:
         architecture: A name of ``trainables.architectures``.
         resolution_px: Side of the square input.
+        removed: (layer, channels) that pruning took at each group of layers; which ones makes no difference.
     """
 
     architecture: str
     resolution_px: int
+    removed: tuple[tuple[str, int], ...] = ()
 
     @property
     def digest(self) -> str:
         """Identity of the graph, 64 hex digits."""
-        return digest({"architecture": self.architecture, "resolution_px": self.resolution_px})
+        return digest(asdict(self))
 
 
 def graph_of(recipe: ModelRecipe) -> Graph:
     """Return the graph of a model."""
-    return Graph(architecture=recipe.architecture, resolution_px=recipe.resolution_px)
+    removed: Counter[str] = Counter()
+    for layer, _, channels in recipe.pruning:
+        removed[layer] += len(channels)
+    return Graph(
+        architecture=recipe.architecture,
+        resolution_px=recipe.resolution_px,
+        removed=tuple(sorted(removed.items())),
+    )
 
 
 def num_parameters(model: nn.Module) -> int:

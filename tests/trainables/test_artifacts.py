@@ -2,6 +2,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ import torch
 from data_store.errors import InputError
 from trainables.architectures import build, forward
 from trainables.artifact_files import content_digest, read_recipe
-from trainables.artifacts import load_model, recipe_for, save_model
+from trainables.artifacts import build_graph, load_model, recipe_for, save_model
+from trainables.footprint import graph_of
+
+HISTORY = (("blocks.6.0.conv_dw", True, (0, 5, 1151)), ("blocks.2.0.conv_pwl", True, (3,)))
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_fresh_process_gives_the_same_bits(saved: Path) -> None:
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(4)
+    folder = tmp_path_factory.mktemp("pruned")
+    recipe = replace(recipe_for("Lite0", 64), pruning=HISTORY)
+    save_model(folder, build_graph(recipe), recipe)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["saved", "pruned"])
+def test_a_fresh_process_gives_the_same_bits(kind: str, request: pytest.FixtureRequest) -> None:
+    saved = request.getfixturevalue(kind)
     model, _ = load_model(saved)
     with torch.inference_mode():
         here = forward(model, torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)).item()
@@ -48,11 +63,38 @@ def test_recipe_and_digest(saved: Path, tmp_path: Path) -> None:
     assert content_digest(tmp_path) != content_digest(saved)
 
 
+def test_a_graph_is_built_from_its_recipe_alone(pruned: Path) -> None:
+    recipe = read_recipe(pruned)
+    assert recipe.pruning == HISTORY
+    layers = dict(build_graph(recipe).named_modules())
+    assert layers["blocks.6.0.conv_dw"].out_channels == 1152 - 3
+    assert layers["blocks.6.0.conv_pw"].out_channels == 1152 - 3
+    assert layers["blocks.6.0.conv_pwl"].in_channels == 1152 - 3
+    assert layers["blocks.3.0.conv_pw"].in_channels == 40 - 1
+
+
+def test_graphs_are_equal_when_their_widths_are(pruned: Path) -> None:
+    recipe = read_recipe(pruned)
+    others = tuple((layer, out, tuple(channel - 1 for channel in at if channel)) for layer, out, at in HISTORY)
+    same = (("blocks.2.0.conv_pwl", True, (9,)), ("blocks.6.0.conv_dw", True, (1, 2, 3)))
+    whole, narrower, equal = (replace(recipe, pruning=history) for history in ((), others, same))
+    assert graph_of(equal).digest == graph_of(recipe).digest
+    assert len({graph_of(row).digest for row in (recipe, whole, narrower)}) == 3
+
+
+@pytest.mark.parametrize(
+    "step", [("blocks.9", True, (0,)), ("conv_head", True, (1280,)), ("conv_head", True, tuple(range(1280)))]
+)
+def test_a_history_of_another_network_is_refused(step: tuple[str, bool, tuple[int, ...]]) -> None:
+    with pytest.raises(InputError, match=f"must name channels that the network has.*{step[0]}"):
+        build_graph(replace(recipe_for("Lite0", 64), pruning=(step,)))
+
+
 def test_what_is_no_model_is_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="recipe.json is missing"):
         read_recipe(tmp_path)
     (tmp_path / "recipe.json").write_text("{}")
-    with pytest.raises(InputError, match=r"must be a model's recipe.*mean"):
+    with pytest.raises(InputError, match=r"must be a model's recipe.*schema_version"):
         read_recipe(tmp_path)
     recipe = json.loads((saved / "recipe.json").read_text())
     (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"labels": ["fake", "real"]}))
