@@ -50,20 +50,36 @@ def whole_frame(settings: FaceSettings) -> Detector:
 
 def haar(settings: FaceSettings) -> Detector:
     """OpenCV's frontal Haar cascade (Viola and Jones 2001) on the frame scaled down to ``detect_px``."""
-    cascade = cv2.CascadeClassifier(str(HAAR_FILE))
+    search = haar_between(settings)
 
     def detect(frame: NDArray[np.uint8]) -> list[Box]:
+        return search(frame, settings.smallest_face_px, None)
+
+    return detect
+
+
+def haar_between(settings: FaceSettings) -> Callable[[NDArray[np.uint8], int, int | None], list[Box]]:
+    """The cascade for faces of a range of sizes: a frame, the smallest and the largest side in its pixels.
+
+    The cascade's steps of size do not depend on the range, so a face whose hits all lie within it gets the box that a
+    search of every size gives it; the small sizes cost most.
+    """
+    cascade = cv2.CascadeClassifier(str(HAAR_FILE))
+
+    def search(frame: NDArray[np.uint8], smallest_px: int, largest_px: int | None) -> list[Box]:
         small, scale = scaled_down(frame, settings.detect_px)
-        smallest = max(1, int(settings.smallest_face_px * scale))
+        smallest = max(1, int(smallest_px * scale))
+        largest = 0 if largest_px is None else max(smallest, round(largest_px * scale))  # 0: the whole frame
         hits = cascade.detectMultiScale(
             cv2.cvtColor(small, cv2.COLOR_BGR2GRAY),
             scaleFactor=settings.scale_factor,
             minNeighbors=settings.min_neighbours,
             minSize=(smallest, smallest),
+            maxSize=(largest, largest),
         )
         return [Box(*(round(float(value) / scale) for value in hit)) for hit in hits]
 
-    return detect
+    return search
 
 
 def dlib_hog(settings: FaceSettings) -> Detector:

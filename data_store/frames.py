@@ -47,13 +47,22 @@ def open_clip(path: Path) -> Clip:
         if path.stat().st_size == 0:
             raise UnreadableError("the file is empty")
         with av.open(str(path)) as container:
-            if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
-                raise UnreadableError("the file is no video, though its name says so")
-            if not container.streams.video:
-                raise UnreadableError("the file has no video stream")
+            check_container(container)
             return _scan(path, container)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableError(_reason(error)) from error
+        raise UnreadableError(reason_of(error)) from error
+
+
+def check_container(container: InputContainer) -> None:
+    """Refuse what FFmpeg opens and no one calls a video.
+
+    Raises:
+        UnreadableError: a picture, a text, or sound alone.
+    """
+    if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
+        raise UnreadableError("the file is no video, though its name says so")
+    if not container.streams.video:
+        raise UnreadableError("the file has no video stream")
 
 
 def read_frames(clip: Clip, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
@@ -82,7 +91,7 @@ def read_frames(clip: Clip, indices: Sequence[int]) -> Iterator[tuple[int, NDArr
             yield index, frame
             done += 1
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableError(f"decoding stops before frame {wanted[done]}: {_reason(error)}") from error
+        raise UnreadableError(f"decoding stops before frame {wanted[done]}: {reason_of(error)}") from error
     if done < len(wanted):
         raise UnreadableError(f"decoding stops before frame {wanted[done]} of {clip.num_frames}")
 
@@ -96,7 +105,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise UnreadableError(_reason(error)) from error
+        raise UnreadableError(reason_of(error)) from error
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise UnreadableError(f"{path.name} is not an image")
@@ -156,7 +165,7 @@ def _decode(clip: Clip, wanted: list[int]) -> Iterator[tuple[int, NDArray[np.uin
             chosen = set(wanted)
             for index, frame in enumerate(container.decode(stream)):
                 if index in chosen:
-                    yield index, _picture(frame)
+                    yield index, upright(frame)
                 if index >= wanted[-1]:
                     return
             return
@@ -166,12 +175,12 @@ def _decode(clip: Clip, wanted: list[int]) -> Iterator[tuple[int, NDArray[np.uin
             decoder.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
             for frame in decoder.decode(packet):
                 if frame.pts is not None and frame.pts in index_of:
-                    yield index_of.pop(frame.pts), _picture(frame)
+                    yield index_of.pop(frame.pts), upright(frame)
             if not index_of:
                 return
 
 
-def _picture(frame: VideoFrame) -> NDArray[np.uint8] | None:
+def upright(frame: VideoFrame) -> NDArray[np.uint8] | None:
     """The frame's pixels, turned upright as players show them; ``None`` where the decoder marks it damaged."""
     if frame.is_corrupt:
         return None
@@ -180,7 +189,7 @@ def _picture(frame: VideoFrame) -> NDArray[np.uint8] | None:
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The bare reason of an exception: no error number, no path."""
     text = getattr(error, "strerror", None)
     if text:

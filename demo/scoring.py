@@ -1,0 +1,168 @@
+"""Face crops in, logits out: any exported model, by ONNX Runtime or PyTorch, float or int8.
+
+Crops are brought to the model's input exactly as in training: resized where the store's crops had another side than
+the model's input, then [0, 1], then the recipe's normalisation.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_store.errors import InputError
+from trainables.artifact_files import ModelRecipe, read_recipe
+
+Crops = NDArray[np.uint8]
+Logits = NDArray[np.float64]
+RUNTIMES = ("onnx", "torch")
+PRECISIONS = ("float", "int8")
+FILES = {"float": "model.onnx", "int8": "model.int8.onnx"}
+
+
+class Scorer:
+    """A model that scores face crops."""
+
+    def __init__(
+        self, recipe: ModelRecipe, run: Callable[[NDArray[np.float32]], NDArray[np.float32]], runtime: str, note: str
+    ) -> None:
+        """Keep the parts; made by :func:`open_scorer`.
+
+        Args:
+            recipe: the model's.
+            run: normalised images ``(n, 3, resolution_px, resolution_px)`` float32 to logits ``(n,)``.
+            runtime: what runs it, in words.
+            note: what the user should know about the choice, or empty.
+        """
+        self.recipe = recipe
+        self.runtime = runtime
+        self.note = note
+        self._run = run
+
+    def score(self, crops: Crops) -> Logits:
+        """Score crops.
+
+        Args:
+            crops: ``(n, crop_px, crop_px, 3)`` uint8 RGB, as :func:`data_store.faces.find_faces` cuts them.
+
+        Returns:
+            ``(n,)`` float64: above 0 is fake.
+        """
+        if not len(crops):
+            return np.empty(0)
+        return np.asarray(self._run(model_input(crops, self.recipe)), np.float64).reshape(len(crops))
+
+
+def open_scorer(folder: Path, *, runtime: str = "onnx", precision: str = "float") -> Scorer:
+    """Load a model to score with.
+
+    Args:
+        folder: holds ``recipe.json`` and ``model.onnx``, ``model.int8.onnx`` or ``weights.safetensors``.
+        runtime: one of ``RUNTIMES``; a folder without an ONNX file is run by PyTorch, said so in ``note``.
+        precision: one of ``PRECISIONS``; int8 needs ``model.int8.onnx``.
+
+    Raises:
+        InputError: the folder holds no such model, or it cannot be read.
+    """
+    if runtime not in RUNTIMES:
+        raise InputError(f"--runtime must be one of {', '.join(RUNTIMES)}, but got {runtime!r}")
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
+    recipe = read_recipe(folder)
+    file = folder / FILES[precision]
+    if precision == "int8":
+        if runtime == "torch":
+            raise InputError("int8 models run by ONNX Runtime, but --runtime is torch; leave --runtime out")
+        if not file.is_file():
+            raise InputError(
+                f"--precision int8 needs {file.name}, but {folder} has none; leave --precision out, or quantise the "
+                "model with a sweep"
+            )
+    if runtime == "torch":
+        return _torch(folder, recipe, note="")
+    if not file.is_file():
+        return _torch(folder, recipe, note=f"{file.name} is not in the model's folder: PyTorch runs it, more slowly")
+    return _onnx(file, recipe, precision)
+
+
+def model_input(crops: Crops, recipe: ModelRecipe) -> NDArray[np.float32]:
+    """Bring crops to what the network takes.
+
+    Args:
+        crops: ``(n, crop_px, crop_px, 3)`` uint8 RGB.
+        recipe: the model's.
+
+    Returns:
+        ``(n, 3, resolution_px, resolution_px)`` float32, (value / 255 - mean) / std.
+    """
+    images = crops.astype(np.float32)
+    if crops.shape[1] != recipe.resolution_px:
+        weights = _resize_weights(crops.shape[1], recipe.resolution_px)
+        # rows then columns: (out, in) x (n, in, in, 3) x (in, out)
+        images = np.einsum("ri,nijc->nrjc", weights, images, optimize=True)
+        images = np.einsum("cj,nrjk->nrck", weights, images, optimize=True)
+    images /= np.float32(255)
+    np.clip(images, 0, 1, out=images)
+    images -= np.asarray(recipe.mean, np.float32)
+    images /= np.asarray(recipe.std, np.float32)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _resize_weights(crop_px: int, resolution_px: int) -> NDArray[np.float32]:
+    """The share of each of ``crop_px`` pixels in each of ``resolution_px``: bilinear, triangle filter when it shrinks.
+
+    The rule of ``torch.nn.functional.interpolate(mode="bilinear", antialias=shrinks)``, which training uses.
+    """
+    step = crop_px / resolution_px
+    reach = max(step, 1.0)
+    centres = (np.arange(resolution_px) + 0.5) * step
+    distance = np.abs(np.arange(crop_px) + 0.5 - centres[:, None]) / reach
+    weights = np.clip(1.0 - distance, 0.0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _onnx(file: Path, recipe: ModelRecipe, precision: str) -> Scorer:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = min(os.cpu_count() or 1, 4)
+    # Between two batches its threads would spin, and take the cores from the decoder and the encoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        name, side = session.get_inputs()[0].name, session.get_inputs()[0].shape[-1]
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common class but Exception
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(
+            f"{file.name} must be an ONNX graph, but {file} cannot be loaded ({reason}); export the model again, or "
+            "use --runtime torch"
+        ) from error
+    if side != recipe.resolution_px:
+        raise InputError(
+            f"{file.name} must take images of the recipe's {recipe.resolution_px} px, but {file} takes {side}; copy "
+            "recipe and graph from the same model"
+        )
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run(None, {name: images})[0])
+
+    return Scorer(recipe, run, f"ONNX Runtime, {precision}", "")
+
+
+def _torch(folder: Path, recipe: ModelRecipe, note: str) -> Scorer:
+    import torch
+
+    from trainables.architectures import forward
+    from trainables.artifacts import load_model
+
+    model, _ = load_model(folder)
+    model = model.to(memory_format=torch.channels_last)
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits = forward(model, torch.from_numpy(images).contiguous(memory_format=torch.channels_last))
+        return np.asarray(logits.numpy())
+
+    return Scorer(recipe, run, "PyTorch, float", note)
