@@ -1,5 +1,6 @@
 """A chosen model as a folder of its own: recipe, weights, ONNX where the run has it, and a model card."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from analysis import intervals
 from analysis.choice import Choice, Limit
+from analysis.deployment import deployment_of
 from analysis.objectives import COSTS, describe_score
 from analysis.runs import Trial
 from data_store.errors import InputError
@@ -23,7 +25,8 @@ def export(
     """Write the chosen model into a folder that is missing or empty.
 
     Returns:
-        The files that were written, and a note for each format that the run does not hold.
+        The files that were written, and a note for each format that the run does not hold and for what is not known
+        of its store.
 
     Raises:
         InputError: the folder holds something, the run holds no model, or the model is not the recorded one.
@@ -31,7 +34,7 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--export must name a new or empty folder, but {folder} holds something; name another")
     with TemporaryDirectory() as scratch:
-        source = _fetch(choice.best, tracking_uri, Path(scratch))
+        source = model_folder(choice.best, tracking_uri, Path(scratch))
         recorded = choice.best.tags.get("model")
         if recorded and content_digest(source) != recorded:
             raise InputError(
@@ -42,6 +45,8 @@ def export(
         try:
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(source, part)
+            deployment = deployment_of(choice.best, tracking_uri)
+            deployment.write(part)
             (part / CARD).write_text(card(choice, limits, part, tracking_uri, description), encoding="utf-8")
             part.replace(folder)  # whole or not at all
         except OSError as error:
@@ -49,7 +54,7 @@ def export(
                 f"--export must be a folder that can be written, but {folder} is not: {error.strerror}"
             ) from error
     absent = [f"{name} is not among this run's files" for name in OPTIONAL if not (folder / name).is_file()]
-    return sorted(folder.iterdir()), absent
+    return sorted(folder.iterdir()), [*absent, *deployment.notes]
 
 
 def card(choice: Choice, limits: Sequence[Limit], folder: Path, tracking_uri: str, description: str) -> str:
@@ -134,21 +139,35 @@ def _scores(trial: Trial, tracking_uri: str) -> list[str]:
     return lines
 
 
-def _fetch(trial: Trial, tracking_uri: str, scratch: Path) -> Path:
-    """Return the folder of a trial's model on this machine."""
+def model_folder(trial: Trial, tracking_uri: str, scratch: Path) -> Path:
+    """Return the folder of a trial's model on this machine.
+
+    Args:
+        trial: a finished trial.
+        tracking_uri: MLflow's address, for artifacts that are not on this machine.
+        scratch: folder that they are fetched into; what is there already is not fetched again.
+
+    Raises:
+        InputError: the run holds no model.
+    """
     local = intervals.local_artifacts(trial.artifact_uri)
     if local is None:
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
+        local = scratch
+        if not _is_model(scratch / MODEL):
+            from mlflow import MlflowClient
+            from mlflow.exceptions import MlflowException
 
-        try:
-            local = Path(MlflowClient(tracking_uri).download_artifacts(trial.run_id, MODEL, str(scratch))).parent
-        except (MlflowException, OSError):
-            local = scratch
+            with contextlib.suppress(MlflowException, OSError):
+                scratch.mkdir(parents=True, exist_ok=True)
+                MlflowClient(tracking_uri).download_artifacts(trial.run_id, MODEL, str(scratch))
     folder = local / MODEL
-    if not (folder / RECIPE_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
+    if not _is_model(folder):
         raise InputError(
-            f"a run must hold {MODEL}/{RECIPE_FILE} and {MODEL}/{WEIGHTS_FILE} to be exported, but {trial.name} "
+            f"a run must hold {MODEL}/{RECIPE_FILE} and {MODEL}/{WEIGHTS_FILE} to be used, but {trial.name} "
             f"({trial.run_id}) does not; run its sweep again"
         )
     return folder
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / RECIPE_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()

@@ -139,6 +139,35 @@ def read_runs(tracking_uri: str | None = None, sweeps: Sequence[str] = (), *, ca
     return _finished(uri, trials)
 
 
+def read_trial(run_id: str, tracking_uri: str) -> Trial:
+    """Read one trial.
+
+    Args:
+        run_id: MLflow's id of its run.
+        tracking_uri: MLflow's address.
+
+    Raises:
+        InputError: the store does not answer, there is no such run, or it is no finished trial.
+    """
+    check_tracking_uri(tracking_uri)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri=tracking_uri)
+    try:
+        run = client.get_run(run_id)
+        trial = _trial(run, client.get_experiment(run.info.experiment_id).name)
+    except MlflowException as error:
+        raise InputError(
+            f"a run's id must be recorded, but {run_id} in {tracking_uri} is not ({one_line(error)}); copy one from "
+            "`make ui`"
+        ) from error
+    if trial.tags.get("kind") != "trial" or trial.status != "FINISHED":
+        what = f"{trial.tags.get('kind', 'run')} ({trial.status})"
+        raise InputError(f"a finished trial is needed, but {run_id} is a {what}; copy a trial's id from `make ui`")
+    return trial
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepRun:
     """A sweep's own run in MLflow, the parent of its trials."""

@@ -93,13 +93,16 @@ def yuv(rgb: tuple[int, int, int]) -> Yuv:
     return Yuv(*(round(float(value)) for value in _YUV @ np.array(rgb, np.float64) + _OFFSET))
 
 
-_YUV = np.array(
-    [
-        [65.481, 128.553, 24.966],
-        [-37.797, -74.203, 112.0],
-        [112.0, -93.786, -18.214],
-    ]
-) / 255.0
+_YUV = (
+    np.array(
+        [
+            [65.481, 128.553, 24.966],
+            [-37.797, -74.203, 112.0],
+            [112.0, -93.786, -18.214],
+        ]
+    )
+    / 255.0
+)
 _OFFSET = np.array([16.0, 128.0, 128.0])
 
 

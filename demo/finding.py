@@ -43,6 +43,8 @@ class FaceFinder:
         self._tiny = haar_between(tiny)
         self._full_s = self._tiny_s = -FULL_S
         self._tiny_again = False
+        self.num_limited = 0
+        """Searches that a range of sizes was enough for."""
 
     def smallest_px(self, width: int, height: int) -> int:
         """Side in pixels of the smallest face that can be judged in frames of a size."""
@@ -70,6 +72,7 @@ class FaceFinder:
             high = round(LARGER * max(sides))
             faces = self._cut(frame, lambda pixels: self._between(pixels, low, high))
             if len(faces) >= expected:
+                self.num_limited += 1
                 return faces, []
         self._full_s = time_s
         faces = self._cut(frame, self._everything)
@@ -82,7 +85,7 @@ class FaceFinder:
         if 0 <= time_s - self._tiny_s < FULL_S / 2 and not self._tiny_again:
             return []
         largest = self.smallest_px(frame.shape[1], frame.shape[0]) - 1
-        boxes = [box for box in self._tiny(frame, HAAR_WINDOW_PX, largest) if max(box.width, box.height) <= largest]
+        boxes = [box for box in self._tiny(frame, HAAR_WINDOW_PX, None) if max(box.width, box.height) <= largest]
         # What was found is looked for in the next key frame too, which confirms it or not; then not for a while.
         self._tiny_again = bool(boxes) and not self._tiny_again
         self._tiny_s = time_s

@@ -204,13 +204,20 @@ def _planes(frame: VideoFrame, footage: Footage) -> Planes:
         width, height = height, width
     if frame.format.name != "yuv420p" or frame.width // 2 * 2 != width or frame.height // 2 * 2 != height:
         frame = frame.reformat(width=width, height=height, format="yuv420p")
-    y, u, v = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
-        for plane, rows, columns in zip(
-            frame.planes, (height, height // 2, height // 2), (width, width // 2, width // 2), strict=True
-        )
-    )
+    planes = pixels_of(frame, width, height)
     if not footage.turns:
-        return y, u, v
+        return planes
     turn = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}[footage.turns]
-    return tuple(cv2.rotate(plane, turn) for plane in (y, u, v))  # type: ignore[return-value]
+    y, u, v = (cv2.rotate(plane, turn).astype(np.uint8, copy=False) for plane in planes)
+    return y, u, v
+
+
+def pixels_of(frame: VideoFrame, width: int, height: int) -> Planes:
+    """The planes of a yuv420p frame, no copy; width and height even, at most the frame's own."""
+    rows, columns = (height, height // 2, height // 2), (width, width // 2, width // 2)
+    buffers: Any = frame.planes
+    y, u, v = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:down, :across]
+        for plane, down, across in zip(buffers, rows, columns, strict=True)
+    )
+    return y, u, v

@@ -309,7 +309,7 @@ class _Work:
         self._progress(Progress(frames=self._written, of=self._footage.num_frames, fps=fps))
 
 
-class _writing:  # noqa: N801 - used as a with statement's word
+class _writing:
     """Turn a failed write into the user's error."""
 
     def __init__(self, out: Path) -> None:

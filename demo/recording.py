@@ -11,7 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 
 from data_store.frames import reason_of
-from demo.footage import SAFE, Footage, Planes
+from demo.footage import SAFE, Footage, Planes, pixels_of
 
 PRESET, QUALITY = "superfast", "23"
 COPIED = ("aac", "mp3", "opus", "flac")
@@ -48,14 +48,12 @@ class Recording:
 
     def blank(self, planes: Planes) -> tuple[VideoFrame, Planes]:
         """A frame of its own with the same pixels, and its planes, writable."""
-        frame = VideoFrame(self._footage.shown_width, self._footage.shown_height, "yuv420p")
-        y, u, v = (
-            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: source.shape[0], : source.shape[1]]
-            for plane, source in zip(frame.planes, planes, strict=True)
-        )
-        for own, source in zip((y, u, v), planes, strict=True):
-            np.copyto(own, source)
-        return frame, (y, u, v)
+        width, height = self._footage.shown_width, self._footage.shown_height
+        frame = VideoFrame(width, height, "yuv420p")
+        own = pixels_of(frame, width, height)
+        for target, source in zip(own, planes, strict=True):
+            np.copyto(target, source)
+        return frame, own
 
     def add(self, frame: VideoFrame, pts: int) -> None:
         """Encode a frame, and the sound up to it."""

@@ -96,17 +96,16 @@ def model_input(crops: Crops, recipe: ModelRecipe) -> NDArray[np.float32]:
     Returns:
         ``(n, 3, resolution_px, resolution_px)`` float32, (value / 255 - mean) / std.
     """
-    images = crops.astype(np.float32)
+    images: NDArray[np.float32] = crops.astype(np.float32)
     if crops.shape[1] != recipe.resolution_px:
         weights = _resize_weights(crops.shape[1], recipe.resolution_px)
-        # rows then columns: (out, in) x (n, in, in, 3) x (in, out)
-        images = np.einsum("ri,nijc->nrjc", weights, images, optimize=True)
-        images = np.einsum("cj,nrjk->nrck", weights, images, optimize=True)
+        images = np.tensordot(weights, images, axes=(1, 1))  # (out, n, in, 3)
+        images = np.tensordot(weights, images, axes=(1, 2)).transpose(2, 1, 0, 3)  # (n, out, out, 3)
     images /= np.float32(255)
     np.clip(images, 0, 1, out=images)
     images -= np.asarray(recipe.mean, np.float32)
     images /= np.asarray(recipe.std, np.float32)
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
 
 
 def _resize_weights(crop_px: int, resolution_px: int) -> NDArray[np.float32]:
@@ -119,7 +118,8 @@ def _resize_weights(crop_px: int, resolution_px: int) -> NDArray[np.float32]:
     centres = (np.arange(resolution_px) + 0.5) * step
     distance = np.abs(np.arange(crop_px) + 0.5 - centres[:, None]) / reach
     weights = np.clip(1.0 - distance, 0.0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _onnx(file: Path, recipe: ModelRecipe, precision: str) -> Scorer:
@@ -133,7 +133,7 @@ def _onnx(file: Path, recipe: ModelRecipe, precision: str) -> Scorer:
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         name, side = session.get_inputs()[0].name, session.get_inputs()[0].shape[-1]
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common class but Exception
+    except Exception as error:
         reason = str(error).splitlines()[0][:200]
         raise InputError(
             f"{file.name} must be an ONNX graph, but {file} cannot be loaded ({reason}); export the model again, or "

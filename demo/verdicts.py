@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.calibration import Calibration
+from analysis.calibration import Calibration
 
 AUTHENTIC, DEEPFAKE, UNCERTAIN, NO_FACE, TOO_SMALL = "authentic", "deepfake", "uncertain", "no face", "too small"
 AUTHENTIC_BELOW = 0.35

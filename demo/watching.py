@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.calibration import Calibration
 from data_store.settings import FaceSettings
-from demo.calibration import Calibration
 from demo.drawing import Mark
 from demo.finding import FaceFinder
 from demo.footage import Picture
@@ -125,10 +125,10 @@ class Watch:
         sightings = [Sighting(box=face.box) for face in found] + [Sighting(box=box, small=True) for box in smaller]
         before, owners = self._tracker.look(picture.planes[0], sightings, picture.time_s, cut=self._cut)
         crops = [face.crop for face in found]
-        logits = self._model.scorer.score(np.stack(crops)) if crops else []
+        logits = self._model.scorer.score(np.stack(crops)).tolist() if crops else []
         for owner, crop, logit, face in zip(owners, crops, logits, found, strict=False):
             assert owner is not None
-            self._keep(owner, picture.time_s, float(logit), crop, face.box.width)
+            self._keep(owner, picture.time_s, logit, crop, face.box.width)
         for owner in owners[len(found) :]:
             if owner is not None and owner.number is not None:
                 self._face(owner.number)

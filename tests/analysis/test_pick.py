@@ -61,7 +61,8 @@ def test_an_export_holds_the_measured_model_and_a_card(
     folder = tmp_path / "detector"
     assert main(["--tracking-uri", kd_alpha_store, "--max-size-mb", "14", "--export", str(folder)]) == 0
     best = next(trial for trial in read_runs(kd_alpha_store).trials if trial.name == "alpha=0.75")
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "recipe.json", "weights.safetensors"]
+    names = ["README.md", "deployment.json", "recipe.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert content_digest(folder) == best.tags["model"]
     assert read_recipe(folder).architecture == "Lite0"
     card = (folder / "README.md").read_text()

@@ -36,7 +36,7 @@ class Calibration:
         """What to say about it."""
         if self.fitted:
             return f"calibrated on {self.num_crops:,} validation crops"
-        return "not calibrated: no validation predictions lie with this model"
+        return "not calibrated: too few validation predictions, or no better than chance"
 
     def probability(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of being fake, one a logit."""
@@ -78,7 +78,7 @@ def fit(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
     targets = np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
     weights = np.where(labels == 1, 0.5 / fakes, 0.5 / reals)
     design = np.column_stack([logits, np.ones_like(logits)])
-    line = np.array([1.0, 0.0])
+    line = np.array([1.0 / max(float(logits.std()), 1e-9), 0.0])  # where the curvature tells: not at +-30
     loss = _loss(design @ line, targets, weights)
     for _ in range(STEPS):
         chances = sigmoid(design @ line)

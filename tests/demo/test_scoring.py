@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_store.errors import InputError
+from demo.scoring import model_input, open_scorer
+from tests.demo.conftest import GAIN, RESOLUTION_PX, SHIFT, write_model
+from trainables.architectures import build, forward, normalise
+from trainables.artifact_files import read_recipe
+from trainables.artifacts import recipe_for, save_model
+from trainables.augmentation import to_float
+
+
+def crops(count: int, side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("crop_px", [64, 96, 224, 40])
+def test_crops_reach_the_network_as_in_training(crop_px: int) -> None:
+    recipe = recipe_for("B0", 64)
+    pixels = crops(2, crop_px)
+    trained = normalise(to_float(torch.from_numpy(pixels), 64), recipe.mean, recipe.std).numpy()
+    ours = model_input(pixels, recipe)
+    assert ours.shape == trained.shape
+    if crop_px == 64:
+        assert np.array_equal(ours, trained)
+    assert ours == pytest.approx(trained, abs=1e-5)
+
+
+def test_onnx_runtime_scores_a_batch(model_folder: Path) -> None:
+    scorer = open_scorer(model_folder)
+    pixels = crops(3, RESOLUTION_PX)
+    expected = GAIN * (pixels.reshape(3, -1) / 255.0 - 0.5).mean(axis=1) / 0.5 + SHIFT
+    assert scorer.score(pixels) == pytest.approx(expected, abs=1e-4)
+    assert scorer.runtime == "ONNX Runtime, float"
+    assert scorer.score(pixels[:0]).shape == (0,)
+
+
+def test_int8_is_another_file(model_folder: Path, tmp_path: Path) -> None:
+    folder = write_model(write_model(tmp_path / "m"), shift=-5.0, name="model.int8.onnx")
+    pixels = crops(1, RESOLUTION_PX)
+    difference = open_scorer(folder).score(pixels) - open_scorer(folder, precision="int8").score(pixels)
+    assert difference == pytest.approx([SHIFT + 5.0], abs=1e-4)
+    with pytest.raises(InputError, match=r"--precision int8 needs model\.int8\.onnx"):
+        open_scorer(model_folder, precision="int8")
+    with pytest.raises(InputError, match="leave --runtime out"):
+        open_scorer(folder, runtime="torch", precision="int8")
+
+
+def test_pytorch_runs_a_model_without_onnx_and_says_so(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recipe = recipe_for("Lite0", 64)
+    save_model(tmp_path, build("Lite0"), recipe)
+    pixels = crops(2, 64)
+    scorer = open_scorer(tmp_path)
+    assert "PyTorch" in scorer.note
+    assert open_scorer(tmp_path, runtime="torch").note == ""
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        images = normalise(to_float(torch.from_numpy(pixels), 64), recipe.mean, recipe.std)
+        expected = forward(build("Lite0").eval(), images).numpy()
+    assert scorer.score(pixels) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_broken_or_foreign_graph_is_one_clear_line(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    recipe = folder / "recipe.json"
+    recipe.write_text(recipe.read_text().replace(f'"resolution_px": {RESOLUTION_PX}', '"resolution_px": 96'))
+    assert read_recipe(folder).resolution_px == 96
+    with pytest.raises(InputError, match="the recipe's 96 px, but .* takes 64"):
+        open_scorer(folder)
+    (folder / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(InputError, match="must be an ONNX graph"):
+        open_scorer(folder)
