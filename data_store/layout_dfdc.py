@@ -41,6 +41,7 @@ def dfdc(root: Path, compression: str | None) -> Listing | None:
         videos=tuple(videos),
         official=official if several else None,
         guarantee="video",
+        names_people=False,
         missing_split=f"the {METADATA} files know one split only",
         ignored=ignored,
     )

@@ -43,6 +43,7 @@ def wild_deepfake(root: Path, compression: str | None) -> Listing | None:
         videos=tuple(videos),
         official=official if several else None,
         guarantee="none",
+        names_people=False,
         missing_split=f"{root} holds one split only",
         ready_crops=True,
     )
@@ -85,6 +86,7 @@ def folders(root: Path, compression: str | None) -> Listing | None:
         videos=tuple(videos),
         official=official if several else None,
         guarantee="none",
+        names_people=False,
         missing_split=f"{root} has no folders train, val and test",
         ready_crops=kinds == {"images"},
         ignored=+ignored,

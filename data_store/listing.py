@@ -42,6 +42,8 @@ class Listing:
     """The data set's own split by relative path; ``None`` where it has none."""
     guarantee: str
     """What the official split keeps apart: ``identity``, ``video`` or ``none``."""
+    names_people: bool = True
+    """Targets are people. Where they are only videos or files, nothing can be said of who is in two splits."""
     missing_split: str = "this layout has none"
     """Why ``official`` is ``None``."""
     compression: str | None = None

@@ -56,7 +56,7 @@ class Manifest:
     split_kind: str
     """``official``, ``identity`` or ``frame``."""
     guarantee: str
-    """What no two splits share: ``identity``, ``video``, ``none``, or ``unknown`` (donors are not all known)."""
+    """What no two splits share: ``identity``, ``video``, ``none``, or ``unknown`` (not all people are known)."""
     categories: tuple[str, ...]
     """Every category, sorted; the dictionary of the shards' ``category`` column."""
     counts: Mapping[str, Mapping[str, int]]

@@ -45,7 +45,7 @@ def assign(listing: Listing, kind: str, *, fractions: Sequence[float], seed: int
         return _official(listing, fractions, seed)
     if kind == "frame":
         return Assignment(kind="frame", guarantee="none", split_of={}, dropped={})
-    return _by_identity(listing.videos, fractions, seed)
+    return _by_identity(listing, fractions, seed)
 
 
 def _official(listing: Listing, fractions: Sequence[float], seed: int) -> Assignment:
@@ -78,12 +78,13 @@ def _carve_val(videos: Sequence[VideoRef], split_of: dict[str, str], fractions: 
             split_of[ref.relative] = "val"
 
 
-def _by_identity(videos: Sequence[VideoRef], fractions: Sequence[float], seed: int) -> Assignment:
+def _by_identity(listing: Listing, fractions: Sequence[float], seed: int) -> Assignment:
     """Deal identities to splits; a fake whose target and source fall apart is dropped.
 
     Identities that fakes link form components. Small components (FaceForensics++'s pairs) stay whole, so that
     nothing is dropped; a large one (Celeb-DF's) is dealt identity by identity.
     """
+    videos = listing.videos
     weight: Counter[str] = Counter()
     for ref in videos:
         weight.update(identities(ref))
@@ -102,7 +103,7 @@ def _by_identity(videos: Sequence[VideoRef], fractions: Sequence[float], seed: i
             split_of[ref.relative] = splits.pop()
         else:
             dropped[ref.relative] = "its target and its source are in different splits"
-    unknown = any(UNKNOWN in (ref.target_id, ref.source_id) for ref in videos)
+    unknown = not listing.names_people or any(UNKNOWN in (ref.target_id, ref.source_id) for ref in videos)
     return Assignment(
         kind="identity", guarantee="unknown" if unknown else "identity", split_of=split_of, dropped=dropped
     )

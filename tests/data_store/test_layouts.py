@@ -123,7 +123,7 @@ def celeb_root(tmp_path: Path) -> Path:
 
 def test_celeb_df(celeb_root: Path) -> None:
     listing = find_videos(celeb_root)
-    assert (listing.layout, listing.guarantee) == ("celebdf", "video")
+    assert (listing.layout, listing.guarantee, listing.names_people) == ("celebdf", "video", True)
     assert {name: people(ref) for name, ref in by_name(listing).items()} == {
         "Celeb-real/id0_0000.mp4": ("Celeb-real", "id0_0000", 0, "id0", "id0"),
         "Celeb-real/id1_0003.mp4": ("Celeb-real", "id1_0003", 0, "id1", "id1"),
@@ -174,6 +174,7 @@ def test_dfdc(dfdc_root: Path) -> None:
         "dfdc_train_part_1/ccc.mp4": ("fake", "ccc", 1, "zzz", "unknown"),
     }
     assert listing.official is None  # all are "train": no split
+    assert not listing.names_people
     assert listing.ignored == {"not in metadata.json": 1}
 
 
@@ -204,6 +205,7 @@ def test_wild_deepfake(tmp_path: Path) -> None:
           "fake_test/7/fake/3/5.png", "real_train/1.tar.gz")  # fmt: skip
     listing = find_videos(tmp_path)
     assert (listing.layout, listing.guarantee, listing.ready_crops) == ("wilddeepfake", "none", True)
+    assert not listing.names_people
     assert listing.official == {
         "fake_test/7/fake/3": "test",
         "real_train/1/real/10": "train",
@@ -218,6 +220,7 @@ def test_real_beside_fake(tmp_path: Path) -> None:
     touch(tmp_path, "real/a.png", "real/clip/0.jpg", "real/clip/1.jpg", "fake/b.PNG", "fake/readme.txt")
     listing = find_videos(tmp_path)
     assert (listing.layout, listing.ready_crops, listing.official) == ("folders", True, None)
+    assert not listing.names_people
     assert {name: ref.label for name, ref in by_name(listing).items()} == {
         "fake/b.PNG": 1,
         "real/a.png": 0,

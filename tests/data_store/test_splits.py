@@ -1,6 +1,7 @@
 """Splits keep apart what they claim to keep apart, and say what they leave out."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,12 @@ def test_a_donor_that_is_unknown_makes_the_guarantee_unknown() -> None:
     result = assign(listing(videos), "identity", fractions=FRACTIONS, seed=0)
     assert result.guarantee == "unknown"
     assert "dfdc/900_unknown.mp4" in result.split_of
+
+
+def test_videos_that_name_no_people_make_the_guarantee_unknown() -> None:
+    """Real videos alone, of a layout whose targets are files: no donor is unknown, and still nobody is known."""
+    nameless = replace(listing([video("real", f"clip{number}") for number in range(20)]), names_people=False)
+    assert assign(nameless, "identity", fractions=FRACTIONS, seed=0).guarantee == "unknown"
 
 
 @settings(max_examples=60, deadline=None)
