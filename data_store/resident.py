@@ -164,7 +164,7 @@ class Crops:
         return self._splits[name]
 
     def verify(self) -> None:
-        """Compare every byte that this process shares with the manifest's digests: at the end of a trial.
+        """Compare every byte that this process shares with the manifest's digests; each trial ends with it.
 
         Raises:
             RuntimeError: A shard changed since it was built; names it.

@@ -36,7 +36,11 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
     Returns:
         ``metrics``: final values by key; ``undefined``: reasons by key; ``graph``: digest, architecture and
         resolution; ``model``: content digest of the saved model.
+
+    Raises:
+        RuntimeError: The crops that all trials share are not those of the store any more; nothing is written.
     """
+    crops.verify()
     restore_best(fit)
     metrics: dict[str, float] = {}
     undefined: dict[str, str] = {}

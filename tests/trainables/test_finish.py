@@ -1,0 +1,22 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_store.resident import Crops
+from tests.stores import make_crops, make_shards
+from trainables.artifacts import recipe_for
+from trainables.finish import finish
+from trainables.recipes import DEMO_TRAINING, TrialConfig
+from trainables.training import start
+
+CONFIG = TrialConfig(
+    architecture="Lite0", resolution_px=64, recipe=replace(DEMO_TRAINING, batch_size=16), data_seed=3, init_seed=4
+)
+
+
+def test_a_trial_whose_shared_crops_were_changed_is_not_scored(tmp_path: Path) -> None:
+    changed = Crops(make_crops(seed=0).manifest, [*make_shards(seed=0)[0][:2], make_shards(seed=1)[0][2]])
+    with pytest.raises(RuntimeError, match=r"crops shared by all trials must never change, but test\.arrow"):
+        finish(start(CONFIG), CONFIG, recipe_for("Lite0", 64), changed, tmp_path)
+    assert list(tmp_path.iterdir()) == []
