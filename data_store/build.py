@@ -39,6 +39,8 @@ __all__ = ["BuildSettings", "FaceSettings", "build", "thesis_settings"]
 UNREADABLE_SHARE = 0.05
 """Share of unreadable videos above which a build stops."""
 TASKS_PER_CPU = 4
+OBJECT_STORE_BYTES = 200_000_000
+"""Pixels travel by files: only small results go through the object store."""
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
@@ -307,7 +309,12 @@ def _ray(workers: int | None) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(
-            address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            address="local",
+            num_cpus=workers,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     try:
         yield
