@@ -11,6 +11,8 @@ from data_store.sampling import rank
 
 LARGE_COMPONENT = 0.10
 """Share of all videos above which a component of linked identities is not kept in one piece."""
+FEWEST_TARGETS = 3
+"""Targets of a kind from which a validation split takes one, however small its share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,24 @@ def _official(listing: Listing, fractions: Sequence[float], seed: int) -> Assign
 
 
 def _carve_val(videos: Sequence[VideoRef], split_of: dict[str, str], fractions: Sequence[float], seed: int) -> None:
-    """Data sets without a validation split: take one from train, by target, so that no video is torn apart."""
-    targets = sorted({ref.target_id for ref in videos if split_of.get(ref.relative) == "train"})
-    targets.sort(key=lambda target: rank(seed, f"val {target}"))
+    """Data sets without a validation split: take one from train, by target, so that no video is torn apart.
+
+    Of targets that are in the same categories the same share is taken, at least one of three: a validation split
+    without fakes, or without real videos, would choose nothing.
+    """
+    categories: dict[str, set[str]] = defaultdict(set)
+    for ref in videos:
+        if split_of.get(ref.relative) == "train":
+            categories[ref.target_id].add(ref.category)
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for target, names in categories.items():
+        alike[tuple(sorted(names))].append(target)
     share = fractions[1] / max(fractions[0] + fractions[1], 1e-9)
-    chosen = set(targets[: round(len(targets) * share)])
+    chosen: set[str] = set()
+    for targets in alike.values():
+        targets.sort(key=lambda target: rank(seed, f"val {target}"))
+        fewest = 1 if share > 0 and len(targets) >= FEWEST_TARGETS else 0
+        chosen.update(targets[: max(fewest, round(len(targets) * share))])
     for ref in videos:
         if split_of.get(ref.relative) == "train" and ref.target_id in chosen:
             split_of[ref.relative] = "val"

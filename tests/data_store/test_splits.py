@@ -148,6 +148,21 @@ def test_a_missing_official_validation_split_is_taken_from_train_by_target() -> 
         assert result.split_of[f"real/{number}.mp4"] == result.split_of[f"fake/{number}_x.mp4"]
 
 
+def test_a_validation_split_from_train_has_every_kind_of_video() -> None:
+    reals, fakes = range(4), range(50)
+    videos = [
+        *(video("real", f"r{number}") for number in reals),
+        *(video("fake", f"f{number}", "x") for number in fakes),
+    ]
+    official = {ref.relative: "test" if ref.target_id in ("r0", "f0") else "train" for ref in videos}
+    for seed in range(20):
+        split_of = assign(listing(videos, official, "none"), "official", fractions=FRACTIONS, seed=seed).split_of
+        held = Counter(name.split("/")[0] for name, split in split_of.items() if split == "val")
+        assert held == {"real": 1, "fake": 9}  # 49 fakes * 0.15 / 0.85
+    none = assign(listing(videos, official, "none"), "official", fractions=(0.85, 0.0, 0.15), seed=0).split_of
+    assert "val" not in none.values()
+
+
 def test_auto_prefers_the_official_split() -> None:
     videos = pairs(4)
     assert assign(listing(videos), "auto", fractions=FRACTIONS, seed=0).kind == "identity"

@@ -141,6 +141,18 @@ def test_near_duplicates_across_splits_are_counted_and_shown(tmp_path: Path) -> 
     assert "similar   16 pairs" in "\n".join(report_lines(report, manifest))
 
 
+def test_two_videos_that_look_the_same_are_one_example_however_many_their_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops: list[Crop] = [("train", "youtube", "000", "000")] * 4 + [("val", "youtube", "001", "001")] * 4
+    store = write(tmp_path, crops).store
+    hashes = iter([1, 2, 4, 8] * 2)
+    monkeypatch.setattr("data_store.verify.perceptual_hash", lambda _: next(hashes))
+    report = verify(store)
+    assert report.near_duplicates == 16
+    assert report.near_duplicate_examples == ["train youtube 000 ~ val youtube 001"]
+
+
 def test_a_damaged_shard_and_a_damaged_ledger_are_faults(tmp_path: Path) -> None:
     manifest = write(tmp_path, CLEAN)
     path = tmp_path / manifest.shards[1].name
