@@ -94,6 +94,7 @@ def build(
     assignment = assign(listing, settings.split, fractions=settings.fractions, seed=settings.seed)
     settings = resolved(settings, listing, assignment)
     make_detector(settings.faces)  # a wrong name is told now, not by a worker
+    earlier_store(folder, settings)  # a folder of other things is refused before a lock is put into it
     with writing(folder):
         folder.make()
     with only_build(folder):

@@ -185,6 +185,13 @@ def summary_lines(manifest: Manifest, entries: Sequence[Entry]) -> list[str]:
     for split, counts in manifest.counts.items():
         held = ", ".join(f"{category} {count}" for category, count in counts.items())
         lines.append(f"  {split:<7} {sum(counts.values())} crops" + (f" ({held})" if held else ""))
+    label_of = {item.category: item.label for item in entries}
+    for split, counts in manifest.counts.items():
+        missing = {0: "real", 1: "fake"}.keys() - {label_of[category] for category in counts}
+        lines.extend(
+            f"careful   {split} holds no {'fake' if label else 'real'} crop: it can neither train nor judge a detector"
+            for label in sorted(missing)
+        )
     ignored = summary.get("ignored", {})
     lines.extend(f"ignored   {count} files: {reason}" for reason, count in ignored.items())
     lines.extend(f"left out  {count} videos: {reason}" for reason, count in summary["left_out"].items())

@@ -13,6 +13,7 @@ from data_store.errors import InputError
 from data_store.ledger import read_ledger
 from data_store.listing import VideoRef
 from data_store.manifest import Manifest, read_manifest
+from data_store.options import summary_lines
 from data_store.sampling import parse_sampling
 from data_store.settings import BuildSettings, FaceSettings
 from data_store.shards import open_shard, shard_faces
@@ -252,6 +253,17 @@ def test_frames_without_a_face_are_counted(tmp_path: Path) -> None:
     assert not (tmp_path / "s/store.json").exists()
 
 
+def test_a_split_that_lacks_a_class_is_told(tmp_path: Path) -> None:
+    for name in ("train/real/a.mp4", "train/fake/b.mp4", "val/real/c.mp4", "test/fake/d.mp4"):
+        write_clip(tmp_path / "videos" / name, 2)
+    manifest = build(tmp_path / "videos", str(tmp_path / "s"), WHOLE, workers=0)
+    told = [line for line in summary_lines(manifest, read_ledger(manifest)) if line.startswith("careful")]
+    assert told == [
+        "careful   val holds no fake crop: it can neither train nor judge a detector",
+        "careful   test holds no real crop: it can neither train nor judge a detector",
+    ]
+
+
 def test_names_with_spaces_quotes_and_unicode(tmp_path: Path) -> None:
     videos = ffpp(tmp_path / "the \"videos\" of 'Zoë' 日本", frames=8)
     build(videos, str(tmp_path / "a store, with 空白"), WHOLE, workers=0)
@@ -273,7 +285,7 @@ def test_a_folder_of_other_things_is_refused(dataset: Path, tmp_path: Path) -> N
     (tmp_path / "thesis.pdf").touch()
     with pytest.raises(InputError, match=r"thesis\.pdf"):
         build(dataset, str(tmp_path), WHOLE, workers=0)
-    assert not (tmp_path / ".build").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.pdf"]
 
 
 def test_an_unwritable_folder_is_named(dataset: Path, tmp_path: Path) -> None:
