@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis import intervals
-from analysis.lineage import Kind, fits, kinds
+from analysis.lineage import Kind, fits, kinds, sources
 from analysis.runs import Trial
 from analysis.thesis import Claim
 
@@ -38,6 +38,21 @@ class Evidence:
     def kinds(self) -> dict[str, Kind]:
         """What each trial is, by run id."""
         return kinds(self.trials)
+
+    @cached_property
+    def _sources(self) -> dict[str, Trial]:
+        return sources(self.trials)
+
+    def source(self, trial: Trial) -> Trial | None:
+        """Return the recorded trial whose model this one starts from."""
+        return self._sources.get(trial.run_id)
+
+    def base(self, trial: Trial) -> Trial | None:
+        """Return the unpruned model that a pruned or quantised trial goes back to, None when it is not recorded."""
+        found = self.source(trial)
+        while found and (self.kinds[found.run_id].ratio or self.kinds[found.run_id].quantisation != "none"):
+            found = self.source(found)
+        return found
 
     @cached_property
     def _predictions(self) -> dict[tuple[str, str], intervals.Predictions | None]:

@@ -62,7 +62,7 @@ def write(runs: Runs, out_dir: Path, data: str | None = None) -> tuple[Path, Pat
         blocks: list[Block] = [
             *_preface(trials, [group[0].data.text for group in groups if group[0].data != trials[0].data], runs),
             *report_thesis.sections(evidence, histories),
-            *report_new.sections(evidence, _pictures(trials, out_dir, runs.tracking_uri)),
+            *report_new.sections(evidence, _pictures(trials, out_dir, runs.tracking_uri), histories),
         ]
         return _files(out_dir, blocks)
     except OSError as error:

@@ -11,9 +11,9 @@ from analysis.comparison import compare
 from analysis.findings import Evidence, expected_calibration_error
 from analysis.fronts import costs, hypervolume
 from analysis.importance import FEWEST, importances, varied
-from analysis.objectives import COSTS, describe_score
+from analysis.objectives import COSTS, Objective, describe_score
 from analysis.published import model_name, published
-from analysis.report_thesis import accuracy_cell
+from analysis.report_thesis import Histories, accuracy_cell
 from analysis.runs import Trial
 
 ACCURACY = describe_score("accuracy")
@@ -21,12 +21,13 @@ MOST_MODELS = 24
 MOST_CALIBRATED = 4
 
 
-def sections(evidence: Evidence, pictures: Sequence[Figure]) -> list[Block]:
+def sections(evidence: Evidence, pictures: Sequence[Figure], histories: Histories) -> list[Block]:
     """Return the blocks of what is new.
 
     Args:
         evidence: the trials of one store and split, at least one.
         pictures: the Pareto pictures, drawn before.
+        histories: reads the training curves of some trials, by name.
     """
     return [
         Heading(text="The Pareto front"),
@@ -34,8 +35,10 @@ def sections(evidence: Evidence, pictures: Sequence[Figure]) -> list[Block]:
         *pictures,
         *_growth(evidence),
         *_equal_cost(evidence),
+        *_equal_macs(evidence),
         *_quantised(evidence),
         *_categories(evidence),
+        *_curves(evidence, histories),
         *_calibration(evidence),
         *_confusion(evidence),
         *_settings(evidence),
@@ -96,21 +99,72 @@ def _equal_cost(evidence: Evidence) -> list[Block]:
     ]
 
 
+def _equal_macs(evidence: Evidence) -> list[Block]:
+    """Return the ways to prune beside one another where they leave the same number of multiply-accumulates."""
+    found = [(evidence.kinds[t.run_id], t) for t in evidence.trials if evidence.kinds[t.run_id].by == "macs"]
+    blocks: list[Block] = [
+        Heading(text="Ways to prune, at equal cost"),
+        Text(
+            text="A prune ratio removes channels, and the same ratio leaves each way of pruning with other costs. "
+            "Here every way removes the same share of the multiply-accumulates."
+        ),
+    ]
+    if not found:
+        return [*blocks, Text(text="Not run: `python sweeps/prune_ratio.py`.", state="not run")]
+    found.sort(key=lambda row: (row[0].ratio, row[0].architecture, row[0].scope, row[0].steps))
+    rows = tuple(
+        (
+            f"{kind.scope}, {'one-shot' if kind.steps == 1 else f'in {kind.steps} steps'}",
+            f"{100 * kind.ratio:.0f} % of MACs",
+            accuracy_cell(trial, evidence),
+            *(cost.show(cost.value(trial)) for cost in (COSTS["macs"], COSTS["size_mb"], COSTS["latency_ratio"])),
+        )
+        for kind, trial in found
+    )
+    header = ("way", "removed", "test accuracy [95 %]", "MACs left", "size", "latency to B0")
+    return [*blocks, Table(header=header, rows=rows, caption="Test accuracy in %.")]
+
+
 def _quantised(evidence: Evidence) -> list[Block]:
     """Return int8 models beside the float models they come from."""
     rows = []
     for trial in evidence.trials:
-        kind = evidence.kinds[trial.run_id]
-        if kind.precision != "int8":
+        how = evidence.kinds[trial.run_id].quantisation
+        if how == "none":
             continue
-        name = kind.start.removeprefix("trained ") if kind.start.startswith("trained") else "-"
-        cells = [cost.show(cost.value(trial)) for cost in (COSTS["size_mb"], COSTS["latency_ratio"])]
-        rows.append((trial.name, name, accuracy_cell(trial, evidence), *cells))
+        source = evidence.source(trial)
+        change = evidence.difference(trial, source) if source else None
+        shown = "-" if change is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in change))
+        rows.append(
+            (
+                trial.name,
+                source.name if source else "not recorded",
+                accuracy_cell(source, evidence) if source else "-",
+                accuracy_cell(trial, evidence),
+                shown,
+                *(_from_to(cost, source, trial) for cost in (COSTS["size_mb"], COSTS["latency_ratio"])),
+            )
+        )
     blocks: list[Block] = [Heading(text="Quantised models")]
     if not rows:
         return [*blocks, Text(text="Not run: `python sweeps/quantise.py`.", state="not run")]
-    header = ("model", "from", "test accuracy [95 %]", "size", "latency to B0")
-    return [*blocks, Table(header=header, rows=tuple(rows))]
+    header = ("int8 model", "from", "float [95 %]", "int8 [95 %]", "difference [95 %]", "size", "latency to B0")
+    return [*blocks, Table(header=header, rows=tuple(rows), caption="Test accuracy in %; costs: float, then int8.")]
+
+
+def _from_to(cost: Objective, source: Trial | None, trial: Trial) -> str:
+    """Return a cost before and after: `13.74 to 3.60 MB`."""
+    before = cost.show(cost.value(source), unit=False) if source else "-"
+    return f"{before} to {cost.show(cost.value(trial))}"
+
+
+def _curves(evidence: Evidence, histories: Histories) -> list[Block]:
+    """Return how the front and the next best learned."""
+    found = histories([t for t in chosen(evidence, MOST_MODELS) if t.metrics.get("epochs", 1)][:MOST_CALIBRATED])
+    if not found:
+        return []
+    caption = "The front first, then the next best on validation; a trial ends when its validation loss stops falling."
+    return [Heading(text="Learning curves"), Figure(name="curves-best", svg=figures.curves(found), caption=caption)]
 
 
 def _categories(evidence: Evidence) -> list[Block]:

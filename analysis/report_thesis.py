@@ -7,10 +7,24 @@ from analysis.blocks import Block, Figure, Heading, Table, Text
 from analysis.findings import Evidence, Verdict, judge, upper_ratio
 from analysis.published import model_name, published
 from analysis.runs import Trial
-from analysis.thesis import ALPHAS, EXPERIMENTS, MODELS, PLAIN, Claim, Experiment, alpha_row, ratio_row
+from analysis.thesis import (
+    ALPHAS,
+    DISTILLED,
+    EXPERIMENTS,
+    FLOAT,
+    MODELS,
+    PLAIN,
+    Claim,
+    Experiment,
+    alpha_row,
+    ratio_row,
+)
 
 NOT_RUN = "not run"
+FOOTPRINT_AFTER = "Scaling EfficientNet-Lite"
+BEST_PRUNED = "Lite0, KD, iterative pruning 35%"
 SUMMARY = "Thesis / ours; where no fine-tuned model was recorded, the one before fine-tuning stands in."
+COSTS = (("parameters", 0), ("size_mb", 2), ("latency_ratio", 2))
 Histories = Callable[[Sequence[Trial]], dict[str, dict[str, figures.Curve]]]
 
 
@@ -24,9 +38,12 @@ def sections(evidence: Evidence, histories: Histories) -> list[Block]:
     blocks: list[Block] = []
     for experiment in EXPERIMENTS:
         blocks += _experiment(experiment, evidence, histories)
-    blocks += _ratios(evidence)
+        if experiment.title == FOOTPRINT_AFTER:
+            blocks += _footprint(evidence)
     blocks += _alphas(evidence, histories)
-    blocks += _without_schedule(evidence)
+    blocks += _experiment(DISTILLED, evidence, histories)
+    blocks += _without_schedule(evidence, histories)
+    blocks += _ratios(evidence)
     blocks += _summary(evidence)
     return blocks
 
@@ -42,7 +59,7 @@ def accuracy_cell(trial: Trial | None, evidence: Evidence) -> str:
 
 def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories) -> list[Block]:
     """Return one experiment: what the thesis found, the table, the verdicts, the curves."""
-    ours = {name: evidence.find(MODELS[name]) for name in experiment.rows}
+    ours, stand_in = _rows(experiment, evidence)
     blocks: list[Block] = [
         Heading(text=experiment.title),
         Text(text=f"SCSE23-0504, section {experiment.section}: {experiment.finding}"),
@@ -50,17 +67,44 @@ def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories
     if not any(ours.values()):
         return [*blocks, _not_run(experiment.command)]
     blocks.append(_accuracies(experiment.rows, ours, evidence))
-    for claim in experiment.claims:
-        better, worse = (evidence.find(MODELS[name]) for name in (claim.better, claim.worse))
-        blocks.append(_verdict(judge(claim, better, worse, evidence)))
+    if stand_in:
+        blocks.append(Text(text="No run here starts from ImageNet weights: ours start from random ones, all alike."))
+    blocks += [_verdict(judge(claim, ours[claim.better], ours[claim.worse], evidence)) for claim in experiment.claims]
     if any(trial is None for trial in ours.values()):
         blocks.append(Text(text=f"What is missing: `{experiment.command}`."))
-    shown = [trial for name in experiment.curves if (trial := ours[name])]
-    found = histories(shown)
-    if any(found.values()):
+    found = histories([trial for name in experiment.curves if (trial := ours[name])])
+    if found:
         name = f"curves-{experiment.title.lower().replace(' ', '-')}"
         blocks.append(Figure(name=name, svg=figures.curves(found), caption="Training curves."))
     return blocks
+
+
+def _rows(experiment: Experiment, evidence: Evidence) -> tuple[dict[str, Trial | None], bool]:
+    """Return our trial beside each row, and whether random starts stand in for ImageNet's."""
+    wanted = {name: MODELS[name] for name in experiment.rows}
+    ours = {name: evidence.find(row) for name, row in wanted.items()}
+    published_start = [name for name, row in wanted.items() if row.get("start") == "imagenet"]
+    if not experiment.any_start or any(ours[name] for name in published_start):
+        return ours, False
+    random = {name: evidence.find({**wanted[name], "start": "none"}) for name in published_start}
+    return {**ours, **random}, any(random.values())
+
+
+def _footprint(evidence: Evidence) -> list[Block]:
+    """Return parameters, size and time of Lite0 beside B0."""
+    lines = []
+    for row in published()["summary"][:2]:
+        trial = evidence.find({**FLOAT, "architecture": row["model"]})
+        ratio = row["inference_s"] / published()["summary"][0]["inference_s"]
+        ours = [_cost(trial, key, decimals) for key, decimals in COSTS]
+        pairs = zip((f"{row['parameters']:,}", f"{row['size_mb']:.2f}", f"{ratio:.2f}"), ours, strict=True)
+        lines.append((row["model"], *(f"{theirs} / {mine}" for theirs, mine in pairs)))
+    finding = "Lite0 has 16 % fewer parameters and bytes than B0, and is 5 % quicker on the CPU."
+    return [
+        Heading(text="Lite0 beside B0"),
+        Text(text=f"SCSE23-0504, section 6.2.3.1, Figure 6.2.3.1.5: {finding}"),
+        Table(header=("model", "parameters", "MB", "time to B0"), rows=tuple(lines), caption="Thesis / ours."),
+    ]
 
 
 def _accuracies(rows: Sequence[str], ours: dict[str, Trial | None], evidence: Evidence) -> Table:
@@ -92,25 +136,25 @@ def _ratios(evidence: Evidence) -> list[Block]:
     ]
     rows = published()["prune_ratio"]
     found = {(row["kd"], row["ratio"]): evidence.find(ratio_row(row["ratio"], kd=row["kd"])) for row in rows}
+    baseline = published()["summary"][0]["inference_s"]
     if not any(found.values()):
         return [*blocks, _not_run("python sweeps/prune_ratio.py", "python sweeps/kd_prune.py")]
     lines = []
     for row in rows:
         trial = found[row["kd"], row["ratio"]]
-        cells = [accuracy_cell(trial, evidence), _cost(trial, "size_mb", 2), _cost(trial, "parameters", 0)]
         lines.append(
             (
                 f"Lite0{' + KD' if row['kd'] else ''}, {100 * row['ratio']:.0f} %",
                 f"{100 * row['accuracy']:.1f}",
-                cells[0],
-                f"{row['size_mb']:.2f}",
-                cells[1],
-                f"{row['parameters']:,}",
-                cells[2],
+                accuracy_cell(trial, evidence),
+                f"{row['size_mb']:.2f} / {_cost(trial, 'size_mb', 2)}",
+                f"{row['parameters']:,} / {_cost(trial, 'parameters', 0)}",
+                f"{row['inference_s'] / baseline:.2f} / {_cost(trial, 'latency_ratio', 2)}",
             )
         )
-    header = ("model", "thesis", "ours [95 %]", "MB, thesis", "MB, ours", "parameters, thesis", "parameters, ours")
-    blocks.append(Table(header=header, rows=tuple(lines), caption="Test accuracy in %."))
+    header = ("model", "thesis", "ours [95 %]", "MB", "parameters", "time to B0")
+    caption = "Test accuracy in %; costs: thesis / ours, the thesis's time over its own B0's."
+    blocks.append(Table(header=header, rows=tuple(lines), caption=caption))
     series = []
     for kd in (False, True):
         name = "with KD" if kd else "without KD"
@@ -121,7 +165,7 @@ def _ratios(evidence: Evidence) -> list[Block]:
         xs, ys = zip(*theirs, strict=True)
         series.append(figures.Series(name=f"thesis, {name}", x=xs, y=ys, published=True))
         if ours:
-            base = evidence.find(alpha_row("0.25" if kd else "0"))
+            base = evidence.base(ours[0][1])
             blocks.append(Text(text=f"Lite0 {name}: {upper_ratio(evidence, ours, base, 0.05)}"))
     svg = figures.lines(
         [row for row in series if row.x], x_label="prune ratio (%)", y_label="test accuracy (%)", percent_x=True
@@ -155,12 +199,8 @@ def _alphas(evidence: Evidence, histories: Histories) -> list[Block]:
     svg = figures.lines([_series("ours", ours, evidence), published_], x_label="alpha", y_label="test accuracy (%)")
     blocks.append(Figure(name="alpha", svg=svg, caption="Test accuracy over alpha; bars: 95 % interval."))
     curves = histories([trial for _, trial in ours])
-    if any(curves.values()):
+    if curves:
         blocks.append(Figure(name="curves-alpha", svg=figures.curves(curves), caption="Training curves."))
-    tuned = ("Lite0, KD alpha 0.25, fine-tuned", "Lite0, KD alpha 0.75, fine-tuned")
-    models = {name: evidence.find(MODELS[name]) for name in tuned}
-    if any(models.values()):
-        blocks.append(_accuracies(tuned, models, evidence))
     return blocks
 
 
@@ -174,33 +214,39 @@ def _one_sweep_of_alphas(evidence: Evidence) -> dict[str, Trial | None]:
     return best
 
 
-def _without_schedule(evidence: Evidence) -> list[Block]:
+def _without_schedule(evidence: Evidence, histories: Histories) -> list[Block]:
     """Return whether distillation makes warm-up and schedule unnecessary."""
-    wanted = {"architecture": "Lite0", "ratio": 0.0, "start": ("imagenet", "none"), "precision": "float32"}
-    teacher = (0.25, 0.5, 0.75, 1.0)
+    alphas = (0.25, 0.5, 0.75, 1.0)
+    wanted = {**FLOAT, "architecture": "Lite0", "start": ("imagenet", "none")}
+    constant = evidence.find({**wanted, "scheduled": False, "alpha": alphas})
+    alpha = evidence.kinds[constant.run_id].alpha if constant else alphas
     found = {
-        "schedule, no KD": evidence.find({**wanted, "fine_tuned": False, "alpha": 0.0}),
-        "no schedule, no KD": evidence.find({**wanted, "fine_tuned": True, "alpha": 0.0}),
-        "schedule, KD": evidence.find({**wanted, "fine_tuned": False, "alpha": teacher}),
-        "no schedule, KD": evidence.find({**wanted, "fine_tuned": True, "alpha": teacher}),
+        "schedule, no KD": evidence.find({**wanted, "fine_tuned": False, "scheduled": True, "alpha": 0.0}),
+        "no schedule, no KD": evidence.find({**wanted, "scheduled": False, "alpha": 0.0}),
+        "schedule, KD": evidence.find({**wanted, "fine_tuned": False, "scheduled": True, "alpha": alpha}),
+        "no schedule, KD": constant,
     }
     blocks: list[Block] = [
         Heading(text="Distillation without the schedule"),
         Text(
-            text="SCSE23-0504, section 6.2.5.1: with distillation, warm-up and cosine annealing are not needed; "
-            "without it, leaving them out ended badly. It gives no figures."
+            text="SCSE23-0504, section 6.2.5.1 (curves: 5.4.4): with distillation, warm-up and cosine annealing are "
+            "not needed; without it, leaving them out ended badly. It gives no figures."
         ),
     ]
-    if found["no schedule, KD"] is None or found["no schedule, no KD"] is None:
+    if constant is None or found["no schedule, no KD"] is None:
         return [*blocks, _not_run("python sweeps/schedule.py")]
     rows = tuple((name, accuracy_cell(trial, evidence)) for name, trial in found.items())
     blocks.append(Table(header=("Lite0", "ours [95 %]"), rows=rows, caption="Test accuracy in %."))
     for words, better, worse in (
         ("without a schedule, KD beats no KD", "no schedule, KD", "no schedule, no KD"),
+        ("without KD, leaving the schedule out costs accuracy", "schedule, no KD", "no schedule, no KD"),
         ("with KD, a schedule still helps (the thesis says it does not)", "schedule, KD", "no schedule, KD"),
     ):
         claim = Claim(words=words, better=better, worse=worse)
         blocks.append(_verdict(judge(claim, found[better], found[worse], evidence)))
+    curves = histories([trial for trial in found.values() if trial])
+    if curves:
+        blocks.append(Figure(name="curves-schedule", svg=figures.curves(curves), caption="Training curves."))
     return blocks
 
 
@@ -221,15 +267,15 @@ def _summary(evidence: Evidence) -> list[Block]:
         trial = evidence.find(wanted)
         if trial is None and not ratio:
             trial = evidence.find({**PLAIN, "architecture": row["model"]})
-        costs = (_cost(trial, "size_mb", 2), _cost(trial, "parameters", 0), _cost(trial, "latency_ratio", 2))
+        parameters, size, time = (_cost(trial, key, decimals) for key, decimals in COSTS)
         lines.append(
             (
                 name,
                 trial.name if trial else NOT_RUN,
                 f"{100 * row['accuracy']:.1f} / {accuracy_cell(trial, evidence)}",
-                f"{row['size_mb']:.2f} / {costs[0]}",
-                f"{row['parameters']:,} / {costs[1]}",
-                f"{row['inference_s'] / baseline:.2f} / {costs[2]}",
+                f"{row['size_mb']:.2f} / {size}",
+                f"{row['parameters']:,} / {parameters}",
+                f"{row['inference_s'] / baseline:.2f} / {time}",
             )
         )
     header = ("model", "our trial", "test accuracy", "MB", "parameters", "time to B0")
@@ -240,7 +286,10 @@ def _summary(evidence: Evidence) -> list[Block]:
             caption=SUMMARY,
         )
     )
-    return blocks
+    best = evidence.find(MODELS[BEST_PRUNED])
+    if best is None:
+        return [*blocks, Text(text="By category, Figure 6.2.6.2:"), _not_run("python sweeps/kd_prune.py")]
+    return [*blocks, _accuracies((BEST_PRUNED,), {BEST_PRUNED: best}, evidence)]
 
 
 def _series(name: str, points: Sequence[tuple[float, Trial]], evidence: Evidence) -> figures.Series:

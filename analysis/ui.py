@@ -39,7 +39,7 @@ METRICS = (
     keys.PARAMETERS,
     keys.SECONDS,
 )
-PARAMETERS = ("architecture", "alpha", "prune_ratio", "resolution_px")
+PARAMETERS = ("architecture", "alpha", "pruning.ratio", "quantisation", "resolution_px")
 
 
 def server_command(tracking_uri: str, port: int) -> list[str]:

@@ -21,10 +21,12 @@ from sweeps.engine.space import PlannedTrial, Setting, Sweep
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SMOKE_ALPHAS = (0.5,)
+FINE_TUNED_ALPHAS = (0.25, 0.75)
+"""Fine-tuned as well where the profile fine-tunes models, with their teacher, as the thesis does."""
 
 
 def trials(setting: Setting) -> list[PlannedTrial]:
-    """Plan the teacher and one student for each alpha."""
+    """Plan the teacher, one student for each alpha, and the fine-tuned ones."""
     teacher = chains.teacher(setting)
     students = [
         PlannedTrial(
@@ -34,7 +36,13 @@ def trials(setting: Setting) -> list[PlannedTrial]:
         )
         for alpha in (SMOKE_ALPHAS if setting.smoke else ALPHAS)
     ]
-    return [*teacher.trials, *students]
+    tuned = [
+        chains.trained(
+            setting, "Lite0", name=f"alpha={alpha:g}, fine-tuned", role="student", alpha=alpha, teacher=teacher.digest
+        ).trials[-1]
+        for alpha in (FINE_TUNED_ALPHAS if setting.profile.fine_tuned_models else ())
+    ]
+    return [*teacher.trials, *students, *tuned]
 
 
 SWEEP = Sweep(name="kd_alpha", question="How much should a small student listen to its teacher?", trials=trials)
