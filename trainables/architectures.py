@@ -1,16 +1,17 @@
-"""The networks: EfficientNet B0 to B7 and V2-S (torchvision), EfficientNet-Lite0 to Lite4 (timm).
+"""The networks: EfficientNet B0 to B7 and V2-S (torchvision), EfficientNet-Lite0 to Lite4 (timm), and Lite0 by surgery.
 
-Every one ends in dropout and one logit: above 0 is fake, below 0 is real (a probability of 0.5 apart).
+Every one ends in dropout and one logit: above 0 is fake, below 0 is real (a probability of 0.5 apart). The table is
+read without torch, which only building a network needs.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from data_store.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,6 +33,8 @@ class Architecture:
         stochastic_depth: Highest probability that a residual branch is dropped.
         mean: Input normalisation, RGB in [0, 1].
         std: Input normalisation, RGB in [0, 1].
+        lite_of: The network that this one is, less its squeeze-and-excitation and with ReLU6 for SiLU; its weights
+            fit but for the missing parts.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Architecture:
     stochastic_depth: float = 0.2
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    lite_of: str | None = None
 
 
 def _table() -> dict[str, Architecture]:
@@ -51,9 +55,17 @@ def _table() -> dict[str, Architecture]:
             [(224, 0.2), (240, 0.2), (260, 0.3), (300, 0.3), (380, 0.4), (456, 0.4), (528, 0.5), (600, 0.5)]
         )
     ]
-    rows.append(
-        Architecture(name="V2-S", family="torchvision", builder="efficientnet_v2_s", resolution_px=384, dropout=0.2)
-    )
+    rows += [
+        Architecture(name="V2-S", family="torchvision", builder="efficientnet_v2_s", resolution_px=384, dropout=0.2),
+        Architecture(
+            name="B0-lite",
+            family="torchvision",
+            builder="efficientnet_b0",
+            resolution_px=224,
+            dropout=0.2,
+            lite_of="B0",
+        ),
+    ]
     rows += [
         Architecture(
             name=f"Lite{i}",
@@ -85,7 +97,20 @@ def named(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def build(name: str, *, imagenet: bool = False) -> nn.Module:
+def check_resolution(name: str, resolution_px: int) -> None:
+    """Check that a network can take an input of this size.
+
+    Raises:
+        InputError: It shrinks the input to less than one pixel, or no network has this name.
+    """
+    if named(name).name and resolution_px < STRIDE_PX:
+        raise InputError(
+            f"the resolution must be at least {STRIDE_PX} px, by which {name} shrinks its input, but got "
+            f"{resolution_px}; use {ARCHITECTURES[name].resolution_px}"
+        )
+
+
+def build(name: str, *, imagenet: bool = False) -> "nn.Module":
     """Build a network with one logit and all gradients on.
 
     Initialisation draws from torch's global generator: seed it first.
@@ -108,6 +133,8 @@ def build(name: str, *, imagenet: bool = False) -> nn.Module:
             dropout=row.dropout,
             stochastic_depth_prob=row.stochastic_depth,
         )
+        if row.lite_of:
+            _make_lite(model)
     else:
         import timm
 
@@ -126,28 +153,58 @@ def build(name: str, *, imagenet: bool = False) -> nn.Module:
     return model
 
 
-def head(model: nn.Module) -> nn.Linear:
+def head(model: "nn.Module") -> "nn.Linear":
     """Return the layer that makes the logit."""
+    from torch import nn
+
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     assert layers[-1].out_features == 1
     return layers[-1]
 
 
-def normalise(images: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
+def normalise(images: "Tensor", mean: tuple[float, float, float], std: tuple[float, float, float]) -> "Tensor":
     """Return (images - mean) / std for RGB images (batch, 3, height, width) in [0, 1]."""
     shift = images.new_tensor(mean).view(1, 3, 1, 1)
     scale = images.new_tensor(std).view(1, 3, 1, 1)
     return (images - shift) / scale
 
 
-def forward(model: nn.Module, images: Tensor) -> Tensor:
+def forward(model: "nn.Module", images: "Tensor") -> "Tensor":
     """Return logits (batch,) of normalised images (batch, 3, resolution_px, resolution_px)."""
     logits: Tensor = model(images)  # (batch, 1)
     return logits.squeeze(1)
 
 
-def _load_imagenet(row: Architecture, model: nn.Module) -> None:
+def is_head(key: str) -> bool:
+    """Tell whether a tensor of a network's state belongs to the layer that makes the logit."""
+    return key.startswith("classifier.")
+
+
+def is_squeeze_excitation(key: str) -> bool:
+    """Tell whether a tensor of a torchvision network's state belongs to a squeeze-and-excitation block."""
+    return ".fc1." in key or ".fc2." in key
+
+
+def _make_lite(model: "nn.Module") -> None:
+    """Take squeeze-and-excitation out of a torchvision EfficientNet and put ReLU6 in for SiLU, in place.
+
+    What is left keeps its name in the state, so that the whole network's weights fit.
+    """
+    from torch import nn
+    from torchvision.ops import SqueezeExcitation
+
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, SqueezeExcitation):
+                setattr(parent, name, nn.Identity())
+            elif isinstance(layer, nn.SiLU):
+                setattr(parent, name, nn.ReLU6(inplace=True))
+
+
+def _load_imagenet(row: Architecture, model: "nn.Module") -> None:
     """Copy the published ImageNet backbone into ``model``, leaving its one-logit head as initialised."""
+    from pickle import UnpicklingError
+
     import torch
 
     if row.family == "torchvision":
@@ -168,12 +225,12 @@ def _load_imagenet(row: Architecture, model: nn.Module) -> None:
         )
     except (OSError, RuntimeError, UnpicklingError) as error:
         raise InputError(
-            f"ImageNet weights of {row.name} must be cached or downloadable, but {file_name} could not be had "
-            f"({str(error).splitlines()[0]}); put that file at {cached}, or use --weights none"
+            f"ImageNet weights of {row.lite_of or row.name} must be cached or downloadable, but {file_name} could not "
+            f"be had ({str(error).splitlines()[0]}); put that file at {cached}, or use --weights none"
         ) from error
-    backbone = {key: value for key, value in state.items() if not key.startswith("classifier.")}
-    missing, unexpected = model.load_state_dict(backbone, strict=False)
-    left = [key for key in missing if not key.startswith("classifier.")]
+    wanted = {key for key in state if not is_head(key) and not (row.lite_of and is_squeeze_excitation(key))}
+    missing, unexpected = model.load_state_dict({key: state[key] for key in wanted}, strict=False)
+    left = [key for key in missing if not is_head(key)]
     if left or unexpected:
         raise InputError(
             f"weights must fit {row.name}, but {cached} lacks {left[:3]} and has {list(unexpected)[:3]} too many; "

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ class ModelRecipe:
     schema_version: int = SCHEMA_VERSION
 
 
+def pruning_history(values: Sequence[Any]) -> PruningHistory:
+    """Return a history that came through JSON.
+
+    Raises:
+        TypeError, ValueError: It is none.
+    """
+    return tuple((str(layer), bool(is_out), tuple(map(int, channels))) for layer, is_out, channels in values)
+
+
 def recipe_from_dict(values: Mapping[str, Any]) -> ModelRecipe:
     """Build a recipe from plain JSON values; ``dataclasses.asdict`` is its inverse.
 
@@ -50,8 +59,7 @@ def recipe_from_dict(values: Mapping[str, Any]) -> ModelRecipe:
     if values["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema_version is {values['schema_version']!r}")
     sequences = {key: tuple(values[key]) for key in ("mean", "std", "labels")}
-    pruning = tuple((str(layer), bool(out), tuple(map(int, at))) for layer, out, at in values["pruning"])
-    return ModelRecipe(**{**values, **sequences, "pruning": pruning})
+    return ModelRecipe(**{**values, **sequences, "pruning": pruning_history(values["pruning"])})
 
 
 def recipe_text(recipe: ModelRecipe) -> str:

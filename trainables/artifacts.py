@@ -52,7 +52,23 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelRecipe]:
     recipe = read_recipe(folder)
     model = build_graph(recipe)
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        model.load_state_dict(read_weights(folder))
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights must be those of {recipe.architecture}, but {folder / WEIGHTS_FILE} does not fit "
+            f"({str(error).splitlines()[0]}); copy recipe and weights from the same model"
+        ) from error
+    return model.eval(), recipe
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read a model's tensors, on the CPU.
+
+    Raises:
+        InputError: The folder holds no weights, or they are no safetensors file.
+    """
+    try:
+        return load_file(folder / WEIGHTS_FILE)
     except FileNotFoundError as error:
         raise InputError(
             f"a model folder must hold {RECIPE_FILE} and {WEIGHTS_FILE}, but {folder / WEIGHTS_FILE} is missing; "
@@ -63,9 +79,3 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelRecipe]:
             f"the weights must be a safetensors file, but {folder / WEIGHTS_FILE} cannot be read as safetensors "
             f"({error}); copy the model again"
         ) from error
-    except RuntimeError as error:
-        raise InputError(
-            f"the weights must be those of {recipe.architecture}, but {folder / WEIGHTS_FILE} does not fit "
-            f"({str(error).splitlines()[0]}); copy recipe and weights from the same model"
-        ) from error
-    return model.eval(), recipe

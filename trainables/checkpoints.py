@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from trainables.artifact_files import pruning_history
 from trainables.artifacts import contiguous
 from trainables.attempts import STATE_FILE
-from trainables.training import Fit
+from trainables.pruning import replay
+from trainables.recipes import TrialConfig
+from trainables.training import Fit, build_optimizer, laid_out
 
 KEPT = 2
 """Checkpoints kept of an attempt: the last one may be torn by the crash that makes it needed."""
@@ -35,6 +38,9 @@ def save(folder: Path, fit: Fit) -> Path:
     }
     save_file(contiguous(tensors), partial / _OPTIMIZER)
     state = {
+        "pruning": fit.pruning,
+        "iteration": fit.iteration,
+        "began": fit.began,
         "epoch": fit.epoch,
         "best_epoch": fit.best_epoch,
         "best_val_loss": fit.best_val_loss,
@@ -48,9 +54,15 @@ def save(folder: Path, fit: Fit) -> Path:
     return final
 
 
-def restore(checkpoint: Path, fit: Fit) -> None:
+def restore(checkpoint: Path, fit: Fit, config: TrialConfig) -> None:
     """Put a checkpoint into a freshly started ``fit`` of the same config."""
     state = json.loads((checkpoint / STATE_FILE).read_text())
+    state["pruning"] = pruning_history(state["pruning"])
+    lost = state["pruning"][len(fit.start_pruning) :]
+    if lost:
+        replay(fit.model, lost)
+        fit.model = laid_out(fit.model, config.device)
+        fit.optimizer = build_optimizer(config.recipe, fit.model)
     fit.model.load_state_dict(load_file(checkpoint / _MODEL))
     parameters = [parameter for group in fit.optimizer.param_groups for parameter in group["params"]]
     by_parameter: dict[int, dict[str, Any]] = {}

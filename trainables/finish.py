@@ -1,5 +1,6 @@
 """The end of a trial: best weights, one pass over validation and test, the model and its predictions on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from trainables import metric_keys as keys
 from trainables.artifact_files import WEIGHTS_FILE, ModelRecipe, content_digest
 from trainables.artifacts import save_model
 from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE
-from trainables.footprint import graph_of, macs, num_parameters
+from trainables.footprint import graph_of, macs, num_parameters, state_dict_mb
 from trainables.metrics import Scores, score
 from trainables.recipes import TrialConfig
 from trainables.training import EVALUATION_BATCH, Fit, evaluate, evaluated_positions, restore_best
@@ -35,13 +36,14 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
 
     Returns:
         ``metrics``: final values by key; ``undefined``: reasons by key; ``graph``: digest, architecture and
-        resolution; ``model``: content digest of the saved model.
+        resolution; ``model``: content digest of the saved model; ``origin``: where its weights started, in words.
 
     Raises:
         RuntimeError: The crops that all trials share are not those of the store any more; nothing is written.
     """
     crops.verify()
     restore_best(fit)
+    recipe = replace(recipe, pruning=fit.pruning)
     metrics: dict[str, float] = {}
     undefined: dict[str, str] = {}
     tables = []
@@ -57,6 +59,7 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         keys.PARAMETERS: num_parameters(fit.model),
         keys.MACS: macs(fit.model, recipe.resolution_px),
         keys.SIZE_MB: (model_folder / WEIGHTS_FILE).stat().st_size / 1e6,
+        keys.STATE_DICT_MB: state_dict_mb(fit.model),
         keys.EPOCHS: fit.epoch,
         keys.BEST_EPOCH: fit.best_epoch,
         keys.SECONDS: sum(record[keys.EPOCH_SECONDS] for record in fit.history),
@@ -71,6 +74,7 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
             "resolution_px": graph.resolution_px,
         },
         "model": content_digest(model_folder),
+        "origin": fit.origin,
     }
 
 

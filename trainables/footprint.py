@@ -2,6 +2,8 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -29,6 +31,14 @@ class Graph:
     def digest(self) -> str:
         """Identity of the graph, 64 hex digits."""
         return digest(asdict(self))
+
+
+def state_dict_mb(model: nn.Module) -> float:
+    """Return the 10^6 bytes of the model's state dict as PyTorch saves it: the thesis's measure of size."""
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.pth"
+        torch.save(model.state_dict(), file)
+        return file.stat().st_size / 1e6
 
 
 def graph_of(recipe: ModelRecipe) -> Graph:

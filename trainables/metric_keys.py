@@ -18,6 +18,7 @@ VIDEO_AUC: Final = "video_auc"
 PARAMETERS: Final = "parameters"
 MACS: Final = "macs"
 SIZE_MB: Final = "size_mb"  # 10^6 bytes of weights.safetensors
+STATE_DICT_MB: Final = "state_dict_mb"  # 10^6 bytes of the same weights as PyTorch saves them: the thesis's measure
 LATENCY_MS_P50: Final = "latency_ms_p50"
 LATENCY_MS_P90: Final = "latency_ms_p90"
 LATENCY_RATIO: Final = "latency_ratio"  # to unpruned B0, interleaved in the same run

@@ -71,7 +71,7 @@ class DetectorTrial(tune.Trainable):
             self.recipe = recipe_for(self.trial.architecture, self.trial.resolution_px)
             self.fit = training.start(self.trial, Path(self.assignment.start) if self.assignment.start else None)
             if self.assignment.checkpoint:
-                restore(Path(self.assignment.checkpoint), self.fit)
+                restore(Path(self.assignment.checkpoint), self.fit, self.trial)
             self.teacher = load_model(Path(self.assignment.teacher)) if self.assignment.teacher else None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -88,18 +88,18 @@ class DetectorTrial(tune.Trainable):
             trial_folder = Path(self.assignment.folder)
             folder = attempt_folder(trial_folder, self.assignment.attempt)
             train, val = self.crops.split("train"), self.crops.split("val")
-            if not training.finished(self.fit, self.trial.recipe):
-                training.run_epoch(self.fit, self.trial, self.recipe, train, val, self._soft_labels())
+            if not training.finished(self.fit, self.trial):
+                training.advance(self.fit, self.trial, self.recipe, train, val, self._soft_labels)
                 refuse_orphan(trial_folder, self.assignment.attempt)
                 checkpoints.save(folder, self.fit)
-            done = training.finished(self.fit, self.trial.recipe)
+            done = training.finished(self.fit, self.trial)
             report = {"epoch": self.fit.epoch, "history": self.fit.history, "done": done}
             if done:
                 report["final"] = finish(self.fit, self.trial, self.recipe, self.crops, folder)
             return report
 
-    def _soft_labels(self) -> "np.ndarray | None":
-        """Return the teacher's logits for the coming epoch: from disk if any trial has them, else computed."""
+    def _soft_labels(self, epoch: int) -> "np.ndarray | None":
+        """Return the teacher's logits for an epoch: from disk if any trial has them, else computed."""
         if self.teacher is None:
             return None
         from trainables.distillation import signal_for_epoch
@@ -110,7 +110,7 @@ class DetectorTrial(tune.Trainable):
             self.trial,
             self.crops,
             folder=Path(self.assignment.signals),
-            epoch=self.fit.epoch + 1,
+            epoch=epoch,
         )
 
 

@@ -1,11 +1,13 @@
-"""Train a detector: one epoch, its evaluation, early stopping, and the state that a resumed trial needs.
+"""Train a detector: one epoch, its evaluation, early stopping, pruning in between, and what a resumed trial needs.
 
 Sample order, augmentation, dropout and initial weights are pure functions of the config and the epoch, and
 the learning rate is a pure function of the step. So a checkpoint holds no generator and no scheduler.
 """
 
 import math
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,16 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from data_store.resident import SplitCrops, batches
+from data_store.resident import Crops, SplitCrops, batches
 from trainables import metric_keys as keys
 from trainables.architectures import build, forward, normalise
-from trainables.artifact_files import ModelRecipe
-from trainables.artifacts import load_model
+from trainables.artifact_files import ModelRecipe, PruningHistory
+from trainables.artifacts import load_model, recipe_for
 from trainables.augmentation import augment, epoch_parameters, to_float
-from trainables.distillation import distillation_loss, epoch_positions
+from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
+from trainables.pruning import CostOf, prune
 from trainables.recipes import Recipe, TrialConfig
+from trainables.start_weights import load_start, origin_of
 
 EVALUATION_BATCH = 64
+
+SoftLabels = Callable[[int], np.ndarray | None]
+"""The teacher's logits for an epoch, counted from 1: (crops of the training split,); None without a teacher."""
 
 
 @dataclass(kw_only=True)
@@ -33,8 +40,13 @@ class Fit:
     Attributes:
         model: Trained in place.
         optimizer: Its optimizer.
-        epoch: Epochs done.
-        best_epoch: The epoch with the lowest validation loss so far; 0 before the first.
+        origin: Where its weights came from, in words.
+        start_pruning: The channels that the start model had lost.
+        pruning: The channels that the model has lost.
+        iteration: Pruning iterations begun.
+        began: Epochs that were done when the last of them began.
+        epoch: Epochs done, over all iterations.
+        best_epoch: The epoch with the lowest validation loss of this iteration; ``began`` before the first.
         best_val_loss: Its hard-label validation loss.
         best_weights: The model's state at that epoch, on the CPU.
         history: One dict of curve values an epoch.
@@ -42,6 +54,11 @@ class Fit:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    origin: str = ""
+    start_pruning: PruningHistory = ()
+    pruning: PruningHistory = ()
+    iteration: int = 0
+    began: int = 0
     epoch: int = 0
     best_epoch: int = 0
     best_val_loss: float = math.inf
@@ -60,13 +77,31 @@ def start(config: TrialConfig, weights_folder: Path | None = None) -> Fit:
     Args:
         config: Seeds, architecture and start weights.
         weights_folder: The model whose content digest ``config.weights`` names, if it names one.
+
+    Raises:
+        InputError: The start weights cannot be had, or are another network's.
     """
     torch.manual_seed(config.init_seed)
-    model = build(config.architecture, imagenet=config.weights == "imagenet")
-    if weights_folder is not None:
-        model.load_state_dict(load_model(weights_folder)[0].state_dict())
-    model = model.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Fit(model=model, optimizer=build_optimizer(config.recipe, model))
+    pruning: PruningHistory = ()
+    if weights_folder is None:
+        model, origin = build(config.architecture, imagenet=config.weights == "imagenet"), origin_of(config)
+    else:
+        model, pruning, origin = load_start(weights_folder, config.architecture)
+    model = laid_out(model, config.device)
+    return Fit(
+        model=model,
+        optimizer=build_optimizer(config.recipe, model),
+        origin=origin,
+        start_pruning=pruning,
+        pruning=pruning,
+    )
+
+
+def laid_out(model: nn.Module, device: str) -> nn.Module:
+    """Bring a model to a device, channels last, in the one memory layout that the bits of its results depend on."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
@@ -83,7 +118,7 @@ def learning_rate(recipe: Recipe, *, epoch: int, step: int, num_steps: int) -> f
 
     Args:
         recipe: Its schedule.
-        epoch: From 1.
+        epoch: From 1, counted anew after each pruning.
         step: Within the epoch, from 0.
         num_steps: Steps of an epoch.
     """
@@ -128,7 +163,7 @@ def train_epoch(
         labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
         soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
         for group in fit.optimizer.param_groups:
-            group["lr"] = learning_rate(config.recipe, epoch=epoch, step=step, num_steps=num_steps)
+            group["lr"] = learning_rate(config.recipe, epoch=epoch - fit.began, step=step, num_steps=num_steps)
         fit.optimizer.zero_grad(set_to_none=True)
         logits = forward(fit.model, normalise(images, recipe.mean, recipe.std))
         parts = distillation_loss(
@@ -216,9 +251,150 @@ def run_epoch(
     return record
 
 
-def finished(fit: Fit, recipe: Recipe) -> bool:
-    """Tell whether all epochs are done or the validation loss has stopped improving."""
-    return fit.epoch >= recipe.epochs or (fit.epoch > 0 and fit.epoch - fit.best_epoch >= recipe.patience)
+def advance(
+    fit: Fit,
+    config: TrialConfig,
+    recipe: ModelRecipe,
+    train: SplitCrops,
+    val: SplitCrops,
+    soft_labels: SoftLabels = lambda _: None,
+    predicted_ms: CostOf | None = None,
+) -> None:
+    """Take a trial one epoch further; prune first where an iteration of pruning begins.
+
+    A recipe without epochs prunes all iterations at once.
+
+    Args:
+        fit: Not finished.
+        config: The trial.
+        recipe: Resolution and normalisation of the input.
+        train: The training split.
+        val: The validation split.
+        soft_labels: Asked once, for the coming epoch.
+        predicted_ms: Latency of a network, for pruning by latency.
+    """
+    labels = soft_labels(fit.epoch + 1)
+    while not finished(fit, config):
+        if _pruning_is_due(fit, config):
+            _begin_iteration(fit, config, recipe, train, labels, predicted_ms)
+        if not _recovered(fit, config.recipe):
+            run_epoch(fit, config, recipe, train, val, labels)
+            return
+
+
+def finished(fit: Fit, config: TrialConfig) -> bool:
+    """Tell whether the last pruning is done, and all its epochs or the validation loss has stopped improving."""
+    return fit.iteration == _num_iterations(config) and _recovered(fit, config.recipe)
+
+
+def train(
+    config: TrialConfig,
+    crops: Crops,
+    *,
+    start_folder: Path | None = None,
+    teacher_folder: Path | None = None,
+    signals: Path | None = None,
+    predicted_ms: CostOf | None = None,
+    after_epoch: Callable[[Fit], None] = lambda _: None,
+) -> Fit:
+    """Train a config from its start to its end in this process, as a sweep's worker does step by step.
+
+    ``finish`` then evaluates it and writes its model.
+
+    Args:
+        config: The trial.
+        crops: The store.
+        start_folder: The model that ``config.weights`` names, if it names one.
+        teacher_folder: The teacher's model, when alpha is above 0.
+        signals: Folder of teachers' logits, read and extended; by default one that is thrown away.
+        predicted_ms: Latency of a network, for pruning by latency.
+        after_epoch: Called after each epoch.
+    """
+    fix_threads(config.num_threads)
+    recipe = recipe_for(config.architecture, config.resolution_px)
+    fit = start(config, start_folder)
+    teacher = load_model(teacher_folder) if teacher_folder else None
+    with tempfile.TemporaryDirectory(prefix="signals_") as scratch:
+
+        def soft_labels(epoch: int) -> np.ndarray | None:
+            folder = signals or Path(scratch)
+            return signal_for_epoch(*teacher, config, crops, folder=folder, epoch=epoch) if teacher else None
+
+        while not finished(fit, config):
+            advance(fit, config, recipe, crops.split("train"), crops.split("val"), soft_labels, predicted_ms)
+            after_epoch(fit)
+    return fit
+
+
+def _num_iterations(config: TrialConfig) -> int:
+    return config.pruning.iterations if config.pruning else 0
+
+
+def _recovered(fit: Fit, recipe: Recipe) -> bool:
+    """Tell whether the epochs since the last pruning, or since the start, are all done."""
+    done = fit.epoch - fit.began
+    return done >= recipe.epochs or (done > 0 and fit.epoch - fit.best_epoch >= recipe.patience)
+
+
+def _pruning_is_due(fit: Fit, config: TrialConfig) -> bool:
+    return fit.iteration < _num_iterations(config) and (fit.iteration == 0 or _recovered(fit, config.recipe))
+
+
+def _begin_iteration(
+    fit: Fit,
+    config: TrialConfig,
+    recipe: ModelRecipe,
+    train: SplitCrops,
+    soft_labels: np.ndarray | None,
+    predicted_ms: CostOf | None,
+) -> None:
+    """Prune the best weights so far to the next iteration's share, and start anew from there."""
+    restore_best(fit)
+    gradients_for_ranking(fit.model, config, recipe, train, soft_labels, epoch=fit.epoch + 1)
+    fit.iteration += 1
+    fit.pruning = prune(
+        fit.model,
+        config,
+        share=fit.iteration / _num_iterations(config),
+        start=fit.start_pruning,
+        history=fit.pruning,
+        predicted_ms=predicted_ms,
+    )
+    fit.model = laid_out(fit.model, config.device)
+    fit.optimizer = build_optimizer(config.recipe, fit.model)
+    fit.began = fit.best_epoch = fit.epoch
+    fit.best_val_loss, fit.best_weights = math.inf, {}
+
+
+def gradients_for_ranking(
+    model: nn.Module,
+    config: TrialConfig,
+    recipe: ModelRecipe,
+    crops: SplitCrops,
+    soft_labels: np.ndarray | None,
+    *,
+    epoch: int,
+) -> None:
+    """Leave in ``model`` the gradients of the trial's loss over the first batches of an epoch.
+
+    The model is in evaluation mode, so that neither dropout nor batch statistics blur what a channel is worth, and
+    its statistics stay as they are.
+    """
+    assert config.pruning is not None
+    device, size = torch.device(config.device), config.micro_batch or config.recipe.batch_size
+    positions = epoch_positions(config, crops, epoch)[: config.pruning.calibration_batches * config.recipe.batch_size]
+    parameters = epoch_parameters(config.recipe.augmentation, len(crops), seed=config.data_seed, epoch=epoch)
+    model.eval().zero_grad(set_to_none=True)
+    for at, crops_u8 in batches(crops, positions, size):
+        rows = torch.from_numpy(parameters[at]).to(device)
+        images = augment(crops_u8.to(device, non_blocking=True), rows, config.recipe.augmentation, recipe.resolution_px)
+        labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
+        soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
+        logits = forward(model, normalise(images, recipe.mean, recipe.std))
+        parts = distillation_loss(
+            logits, labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
+        )
+        (parts["loss"] * (len(at) / len(positions))).backward()
 
 
 def restore_best(fit: Fit) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 
 from data_store.errors import InputError
 from data_store.resident import open_mmap
@@ -26,7 +25,7 @@ from tests.stores import write_store
 from tests.sweeps import tiny
 from trainables.artifacts import recipe_for
 from trainables.finish import finish
-from trainables.training import finished, run_epoch, start
+from trainables.training import train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -74,13 +73,10 @@ def trained_alone(store: Path, folder: Path) -> dict[str, dict[str, Any]]:
     setting = Setting(
         profile=PROFILES["demo"], seed=0, store_digest=crops.manifest.digest, device=device_kind(), num_threads=1
     )
-    torch.set_num_threads(1)
     found = {}
     for planned in tiny.trials(setting):
         recipe = recipe_for(planned.config.architecture, planned.config.resolution_px)
-        fit = start(planned.config)
-        while not finished(fit, planned.config.recipe):
-            run_epoch(fit, planned.config, recipe, crops.split("train"), crops.split("val"))
+        fit = train(planned.config, crops)
         place = folder / planned.name
         place.mkdir()
         found[setting.identity(planned.config)] = timeless(finish(fit, planned.config, recipe, crops, place))

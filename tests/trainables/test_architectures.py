@@ -1,22 +1,68 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torchvision.ops import SqueezeExcitation
 
 from data_store.errors import InputError
-from trainables.architectures import ARCHITECTURES, build, forward, named, normalise
-from trainables.footprint import Graph, macs, num_parameters
+from trainables.architectures import (
+    ARCHITECTURES,
+    build,
+    check_resolution,
+    forward,
+    is_head,
+    is_squeeze_excitation,
+    named,
+    normalise,
+)
+from trainables.footprint import Graph, macs, num_parameters, state_dict_mb
 
 
-@pytest.mark.parametrize(("name", "expected"), [("B0", 4_008_829), ("Lite0", 3_372_289)])
-def test_parameter_counts_are_the_published_ones(name: str, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "expected", "size_mb"),
+    [("B0", 4_008_829, 16.31), ("Lite0", 3_372_289, 13.74), ("B0-lite", 3_372_289, 13.74)],
+)
+def test_parameter_counts_and_sizes_are_the_published_ones(name: str, expected: int, size_mb: float) -> None:
     model = build(name)
     assert num_parameters(model) == expected
+    assert round(state_dict_mb(model), 2) == size_mb
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_lite_by_surgery_is_lite_in_every_layer() -> None:
+    """The published Lite0 has the same layers in the same order, and neither network has another activation."""
+
+    def layers(name: str) -> list[tuple[int, ...]]:
+        return [tuple(m.weight.shape) for m in build(name).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+    assert layers("B0-lite") == layers("Lite0")
+    kinds = {type(module) for module in build("B0-lite").modules()}
+    assert nn.ReLU6 in kinds
+    assert not kinds & {nn.SiLU, SqueezeExcitation}
+    assert macs(build("B0-lite"), 224) == macs(build("Lite0"), 224)
+
+
+def test_a_resolution_below_the_stride_is_refused() -> None:
+    check_resolution("B0", 32)
+    with pytest.raises(InputError, match="at least 32 px, by which B0 shrinks its input, but got 31; use 224"):
+        check_resolution("B0", 31)
+
+
+def test_the_table_is_read_without_torch() -> None:
+    code = "import sys; from trainables.architectures import named; named('B0'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_resolution_and_dropout_are_those_of_the_published_table() -> None:
-    table = {name: (row.resolution_px, row.dropout) for name, row in ARCHITECTURES.items() if name[0] == "B"}
+    table = {
+        name: (row.resolution_px, row.dropout)
+        for name, row in ARCHITECTURES.items()
+        if name in {f"B{i}" for i in range(8)}
+    }
     assert table == {
         "B0": (224, 0.2),
         "B1": (240, 0.2),
@@ -87,20 +133,23 @@ def test_imagenet_weights_offline_name_the_file_and_its_place(tmp_path: Path, mo
         build("Lite0", imagenet=True)
 
 
-@pytest.mark.parametrize("name", ["B0", "Lite0"])
+@pytest.mark.parametrize("name", ["B0", "Lite0", "B0-lite"])
 def test_imagenet_weights_fill_all_but_the_head(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
     import torchvision
 
     torch.manual_seed(1)
-    published = torchvision.models.efficientnet_b0() if name == "B0" else timm.create_model("tf_efficientnet_lite0")
+    lite = name == "Lite0"
+    published = timm.create_model("tf_efficientnet_lite0") if lite else torchvision.models.efficientnet_b0()
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: published.state_dict())
     torch.manual_seed(2)
     started = build(name)
     torch.manual_seed(2)
     loaded = build(name, imagenet=True)
     same = {key for key, value in loaded.state_dict().items() if torch.equal(value, published.state_dict()[key])}
-    heads = [key for key in loaded.state_dict() if key.startswith("classifier")]
+    heads = [key for key in loaded.state_dict() if is_head(key)]
     assert set(loaded.state_dict()) - same == set(heads)
     for key in heads:
         assert torch.equal(loaded.state_dict()[key], started.state_dict()[key])
+    dropped = set(published.state_dict()) - set(loaded.state_dict())
+    assert dropped == {key for key in published.state_dict() if name == "B0-lite" and is_squeeze_excitation(key)}

@@ -38,7 +38,7 @@ def test_a_resumed_trial_ends_with_the_same_bits(recipe: Recipe, crops: Crops, t
     resumed = start(config)
     found = latest_checkpoint(tmp_path)
     assert found is not None
-    checkpoints.restore(found, resumed)
+    checkpoints.restore(found, resumed, config)
     assert resumed.epoch == 1
     for _ in range(2):
         run_epoch(resumed, config, MODEL, train, val)

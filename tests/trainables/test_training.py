@@ -145,14 +145,14 @@ def test_evaluation_does_not_depend_on_the_batch_size_and_reports_a_capped_part(
 
 
 def test_early_stopping_counts_from_the_best_epoch_and_the_best_weights_come_back(crops: Crops) -> None:
-    recipe = replace(CONFIG.recipe, epochs=9, patience=2)
+    config = replace(CONFIG, recipe=replace(CONFIG.recipe, epochs=9, patience=2))
     fit = start(CONFIG)
     fit.epoch, fit.best_epoch = 3, 2
-    assert not finished(fit, recipe)
+    assert not finished(fit, config)
     fit.epoch = 4
-    assert finished(fit, recipe)
+    assert finished(fit, config)
     fit.epoch, fit.best_epoch = 9, 9
-    assert finished(fit, recipe)
+    assert finished(fit, config)
     fit = start(CONFIG)
     run_epoch(fit, CONFIG, MODEL, crops.split("train"), crops.split("val"))
     best = weights(fit)
@@ -164,10 +164,10 @@ def test_early_stopping_counts_from_the_best_epoch_and_the_best_weights_come_bac
 
 
 def test_no_epoch_at_all_is_finished_and_keeps_the_start_weights() -> None:
-    recipe = replace(CONFIG.recipe, epochs=0, warmup_epochs=0)
+    config = replace(CONFIG, recipe=replace(CONFIG.recipe, epochs=0, warmup_epochs=0))
     fit = start(CONFIG)
     before = weights(fit)
-    assert finished(fit, recipe)
+    assert finished(fit, config)
     restore_best(fit)
     assert torch.equal(weights(fit), before)
 

@@ -1,0 +1,339 @@
+"""Which channels go, and how many: floors, targets, the library's own choice as a peer, and resuming in between."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch_pruning as tp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from data_store.errors import InputError
+from data_store.resident import Crops
+from trainables import checkpoints, training
+from trainables.architectures import build, forward, head
+from trainables.artifact_files import PruningHistory
+from trainables.artifacts import build_graph, load_model, recipe_for, save_model
+from trainables.finish import finish
+from trainables.footprint import graph_of, macs, num_parameters
+from trainables.pruning import CostOf, _cost, dependency_graph, floor_of, prune, removed, weights_bytes
+from trainables.recipes import DEMO_FINE_TUNING, Cost, Pruning, Scope, TrialConfig
+
+RECIPE = replace(DEMO_FINE_TUNING, epochs=2, warmup_epochs=0, batch_size=8, max_steps_per_epoch=2)
+CONFIG = TrialConfig(architecture="Lite0", resolution_px=64, weights="ab", recipe=RECIPE)
+MODEL = recipe_for("Lite0", 64)
+PX = 64
+
+
+def ranked(architecture: str, seed: int = 0) -> nn.Module:
+    """Return an untrained network with gradients of some loss; by batch statistics, so that no channel is dead."""
+    torch.manual_seed(seed)
+    model = build(architecture).train()
+    forward(model, torch.rand(4, 3, PX, PX)).square().sum().backward()
+    return model
+
+
+def widths(model: nn.Module) -> dict[str, int]:
+    return {name: layer.out_channels for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
+
+
+def pruned(architecture: str, amount: Pruning, predicted_ms: CostOf | None = None) -> tuple[nn.Module, PruningHistory]:
+    model = ranked(architecture)
+    config = replace(CONFIG, architecture=architecture, pruning=amount)
+    return model, prune(model, config, share=1.0, start=(), history=(), predicted_ms=predicted_ms)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    architecture=st.sampled_from(["Lite0", "B0", "B0-lite", "B1"]),
+    ratio=st.floats(0, 0.9),
+    scope=st.sampled_from(["local", "global"]),
+    iterations=st.sampled_from([1, 2]),
+    round_to=st.sampled_from([1, 4, 8]),
+)
+def test_no_layer_falls_below_its_floor(
+    architecture: str, ratio: float, scope: Scope, iterations: int, round_to: int
+) -> None:
+    model = ranked(architecture)
+    before, logit = widths(model), head(model)
+    config = replace(
+        CONFIG,
+        architecture=architecture,
+        pruning=Pruning(ratio=ratio, scope=scope, iterations=iterations, round_to=round_to),
+    )
+    history: PruningHistory = ()
+    for iteration in range(1, iterations + 1):
+        history = prune(model, config, share=iteration / iterations, start=(), history=history)
+        model.eval()
+        forward(model, torch.rand(2, 3, PX, PX)).square().sum().backward()
+    after = widths(model)
+    assert after.keys() == before.keys()
+    for name, width in after.items():
+        assert min(before[name], max(8, math.ceil(0.2 * before[name]))) <= width <= before[name], name
+        assert width == before[name] or width % round_to == 0, name
+    assert head(model) is logit
+    assert logit.out_features == 1
+    assert ratio < 0.1 or sum(after.values()) < sum(before.values())
+
+
+def test_a_floor_binds_where_it_should() -> None:
+    """Shown to bind: at 0.9 some layers stand on their floor, and without it the library empties layers."""
+    model, _ = pruned("Lite0", Pruning(ratio=0.9, round_to=1))
+    before = widths(build("Lite0"))
+    on_floor = [name for name, width in widths(model).items() if width == floor_of(before[name]) < before[name]]
+    assert len(on_floor) > 5
+    peer = ranked("Lite0")
+    tp.pruner.BasePruner(
+        peer,
+        (torch.zeros(1, 3, PX, PX),),
+        importance=tp.importance.GroupTaylorImportance(),
+        global_pruning=True,
+        pruning_ratio=0.9,
+        max_pruning_ratio=0.8,
+        ignored_layers=[head(peer)],
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={},
+        channel_groups={},
+    ).step()
+    assert any(width < floor_of(before[name]) for name, width in widths(peer).items())
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_a_low_ratio_takes_the_channels_that_the_librarys_pruner_takes(scope: Scope) -> None:
+    ratio = 0.1
+    ours, history = pruned("Lite0", Pruning(ratio=ratio, scope=scope, round_to=1))
+    peer = ranked("Lite0")
+    pruner = tp.pruner.BasePruner(
+        peer,
+        (torch.zeros(1, 3, PX, PX),),
+        importance=tp.importance.GroupTaylorImportance(),
+        global_pruning=scope == "global",
+        pruning_ratio=ratio,
+        ignored_layers=[head(peer)],
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={},
+        channel_groups={},
+    )
+    pruner.step()
+    theirs = {name: set(channels) for name, _, channels in pruner.pruning_history()}
+    mine = {name: set(channels) for name, _, channels in history}
+    assert sum(map(len, mine.values())) == pytest.approx(sum(map(len, theirs.values())), abs=len(mine))
+    for name in mine.keys() | theirs.keys():  # the library rounds the number of a layer's channels up
+        few, many = sorted((mine.get(name, set()), theirs.get(name, set())), key=len)
+        assert few <= many
+        assert len(many) - len(few) <= 1
+    assert num_parameters(ours) < num_parameters(build("Lite0"))
+
+
+def test_the_ratio_counts_channels() -> None:
+    for ratio in (0.05, 0.3):
+        _, history = pruned("Lite0", Pruning(ratio=ratio, round_to=1))
+        groups = [
+            len(group[0].idxs) for group in dependency_graph(build("Lite0")).get_all_groups() if len(group[0].idxs) > 1
+        ]
+        assert removed(history).total() == pytest.approx(ratio * sum(groups), abs=1)
+        model, history = pruned("Lite0", Pruning(ratio=ratio, scope="local", round_to=1))
+        before = widths(build("Lite0"))
+        assert {name: removed(history)[name] / before[name] for name in removed(history)} == pytest.approx(
+            dict.fromkeys(removed(history), ratio), abs=0.05
+        )
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize(("by", "ratio"), [("macs", 0.4), ("size", 0.7)])
+def test_a_cost_is_met_within_2_percent(scope: Scope, by: Cost, ratio: float) -> None:
+    whole = build("Lite0")
+    model, _ = pruned("Lite0", Pruning(ratio=ratio, by=by, scope=scope))
+    if by == "macs":
+        assert macs(model, PX) / macs(whole, PX) == pytest.approx(1 - ratio, rel=0.02)
+    else:
+        assert weights_bytes(model) / weights_bytes(whole) == pytest.approx(1 - ratio, rel=0.02)
+    assert all(width % 8 == 0 for width in widths(model).values())
+
+
+def test_macs_are_counted_as_the_footprint_counts_them() -> None:
+    for architecture in ("B0", "Lite0"):
+        model, _ = pruned(architecture, Pruning(ratio=0.3))
+        config = replace(CONFIG, architecture=architecture, pruning=Pruning(ratio=0.3, by="macs"))
+        assert config.pruning is not None
+        assert _cost(config, config.pruning, build(architecture), None)(model) == macs(model, PX)
+
+
+def test_a_predicted_latency_is_met_within_2_percent() -> None:
+    def predicted_ms(model: nn.Module) -> float:
+        return 1e-6 * macs(model, PX) + 0.1 * sum(widths(model).values())
+
+    model, _ = pruned("Lite0", Pruning(ratio=0.3, by="latency"), predicted_ms=predicted_ms)
+    assert predicted_ms(model) / predicted_ms(build("Lite0")) == pytest.approx(0.7, rel=0.02)
+    with pytest.raises(InputError, match="needs the machine's latency fit, but none was given"):
+        pruned("Lite0", Pruning(ratio=0.3, by="latency"))
+
+
+def test_a_cost_that_the_floors_do_not_allow_is_refused() -> None:
+    with pytest.raises(InputError, match=r"must bring macs within 2% of [\d,]+, but the nearest .* is [\d,]+; use a"):
+        pruned("Lite0", Pruning(ratio=0.99, by="macs"))
+
+
+def test_an_iteration_counts_from_the_start_model() -> None:
+    """Half of the ratio, then the rest: as much is gone as in one step; a pruned start loses its ratio once more."""
+    once = removed(pruned("Lite0", Pruning(ratio=0.4, round_to=1))[1]).total()
+    config = replace(CONFIG, pruning=Pruning(ratio=0.4, iterations=2, round_to=1))
+    model = ranked("Lite0")
+    first = prune(model, config, share=0.5, start=(), history=())
+    assert removed(first).total() == pytest.approx(once / 2, abs=1)
+    forward(model, torch.rand(2, 3, PX, PX)).square().sum().backward()
+    both = prune(model, config, share=1.0, start=(), history=first)
+    assert both[: len(first)] == first
+    assert removed(both).total() == once
+    forward(model, torch.rand(2, 3, PX, PX)).square().sum().backward()
+    more = prune(model, config, share=0.5, start=both, history=both)
+    total = sum(len(group[0].idxs) for group in dependency_graph(build("Lite0")).get_all_groups()) - 1
+    assert removed(more).total() - once == pytest.approx(0.2 * (total - once), abs=1)
+
+
+def test_gradients_that_are_not_finite_are_refused() -> None:
+    model = ranked("Lite0")
+    weight = head(model).weight
+    assert weight.grad is not None
+    weight.grad[0, 0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"must be finite, but those of classifier\.weight are not"):
+        prune(model, replace(CONFIG, pruning=Pruning(ratio=0.1)), share=1.0, start=(), history=())
+
+
+def test_importance_leaves_weights_statistics_and_generators_alone(crops: Crops) -> None:
+    config = replace(CONFIG, pruning=Pruning(ratio=0.1, calibration_batches=2))
+    fit = training.start(config, None)
+    before = {key: value.clone() for key, value in fit.model.state_dict().items()}
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    training.gradients_for_ranking(fit.model, config, MODEL, crops.split("train"), None, epoch=1)
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(value, before[key]) for key, value in fit.model.state_dict().items())
+    whole = {
+        name: parameter.grad.clone() for name, parameter in fit.model.named_parameters() if parameter.grad is not None
+    }
+    assert len(whole) == len(list(fit.model.parameters()))
+    halves = replace(config, micro_batch=4)
+    training.gradients_for_ranking(fit.model, halves, MODEL, crops.split("train"), None, epoch=1)
+    for name, parameter in fit.model.named_parameters():
+        torch.testing.assert_close(parameter.grad, whole[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def start_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(6)
+    folder = tmp_path_factory.mktemp("start")
+    save_model(folder, build("Lite0"), MODEL)
+    return folder
+
+
+ITERATIVE = replace(CONFIG, pruning=Pruning(ratio=0.3, iterations=3, calibration_batches=1))
+
+
+def test_iterations_prune_and_recover_in_turn(start_folder: Path, crops: Crops, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+    rates: list[float] = []
+
+    def note(fit: training.Fit) -> None:
+        seen.append((fit.epoch, fit.iteration, removed(fit.pruning).total()))
+        rates.append(fit.history[-1]["epoch/learning_rate"])
+
+    fit = training.train(ITERATIVE, crops, start_folder=start_folder, after_epoch=note)
+    assert [(epoch, iteration) for epoch, iteration, _ in seen] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]
+    gone = [count for *_, count in seen]
+    assert gone[0] == gone[1] < gone[2] == gone[3] < gone[4] == gone[5]
+    assert rates[:2] == rates[2:4] == rates[4:6]  # the schedule begins anew
+    result = finish(fit, ITERATIVE, MODEL, crops, tmp_path)
+    model, recipe = load_model(tmp_path / "model")
+    assert recipe.pruning == fit.pruning
+    assert num_parameters(model) == result["metrics"]["parameters"] < 3_372_289
+    assert result["graph"]["digest"] == graph_of(recipe).digest
+    images = torch.rand(4, 3, PX, PX).contiguous(memory_format=torch.channels_last)
+    fit.model.eval()
+    with torch.inference_mode():
+        expected = forward(fit.model, images)
+        loaded = training.laid_out(model, "cpu")
+        assert torch.equal(forward(loaded, images), expected)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_trial_resumed_within_or_between_iterations_ends_with_the_same_bits(
+    epochs: int, start_folder: Path, crops: Crops, tmp_path: Path
+) -> None:
+    train, val = crops.split("train"), crops.split("val")
+    unbroken = training.start(ITERATIVE, start_folder)
+    while unbroken.epoch < 5:
+        training.advance(unbroken, ITERATIVE, MODEL, train, val)
+        if unbroken.epoch == epochs:
+            saved = checkpoints.save(tmp_path, unbroken)
+    resumed = training.start(ITERATIVE, start_folder)
+    checkpoints.restore(saved, resumed, ITERATIVE)
+    while resumed.epoch < 5:
+        training.advance(resumed, ITERATIVE, MODEL, train, val)
+    assert resumed.pruning == unbroken.pruning
+    assert (resumed.iteration, resumed.began, resumed.best_epoch) == (3, 4, unbroken.best_epoch)
+    state, expected = resumed.model.state_dict(), unbroken.model.state_dict()
+    assert [key for key, value in expected.items() if not torch.equal(value, state[key])] == []
+    moments, wanted = (fit.optimizer.state_dict()["state"] for fit in (resumed, unbroken))
+    for index, values in wanted.items():
+        assert all(torch.equal(value, moments[index][name]) for name, value in values.items())
+
+
+def test_patience_counts_anew_after_each_pruning(start_folder: Path, crops: Crops) -> None:
+    config = replace(ITERATIVE, recipe=replace(RECIPE, epochs=5, patience=1))
+    train, val = crops.split("train"), crops.split("val")
+    fit = training.start(config, start_folder)
+    training.advance(fit, config, MODEL, train, val)
+    fit.best_val_loss = -1.0  # nothing can be better: the iteration is over after one more epoch
+    training.advance(fit, config, MODEL, train, val)
+    assert (fit.epoch, fit.iteration) == (2, 1)
+    best = fit.best_weights
+    training.advance(fit, config, MODEL, train, val)
+    assert (fit.epoch, fit.iteration, fit.began) == (3, 2, 2)
+    assert fit.best_val_loss > 0
+    assert best.keys() == fit.best_weights.keys()
+    assert any(best[key].shape != fit.best_weights[key].shape for key in best)
+
+
+def test_without_epochs_it_only_prunes(start_folder: Path, crops: Crops) -> None:
+    config = replace(ITERATIVE, recipe=replace(RECIPE, epochs=0))
+    fit = training.train(config, crops, start_folder=start_folder)
+    assert (fit.epoch, fit.iteration) == (0, 3)
+    assert removed(fit.pruning).total() > 0
+
+
+def test_a_teacher_takes_part_in_ranking_and_recovering(start_folder: Path, crops: Crops) -> None:
+    config = replace(ITERATIVE, alpha=0.5, teacher="t")
+    asked: list[int] = []
+
+    def soft_labels(epoch: int) -> np.ndarray:
+        asked.append(epoch)
+        return np.full(len(crops.split("train")), 2.0 * epoch, np.float32)
+
+    fit = training.start(config, start_folder)
+    for _ in range(3):
+        training.advance(fit, config, MODEL, crops.split("train"), crops.split("val"), soft_labels)
+    assert asked == [1, 2, 3]  # iterations go on counting
+    plain = training.start(ITERATIVE, start_folder)
+    training.advance(plain, ITERATIVE, MODEL, crops.split("train"), crops.split("val"))
+    assert plain.pruning != fit.pruning[: len(plain.pruning)]
+
+
+def test_a_pruned_model_is_a_start_a_teacher_and_a_graph(start_folder: Path, crops: Crops, tmp_path: Path) -> None:
+    once = replace(CONFIG, pruning=Pruning(ratio=0.2, calibration_batches=1), recipe=replace(RECIPE, epochs=1))
+    finish(training.train(once, crops, start_folder=start_folder), once, MODEL, crops, tmp_path)
+    folder = tmp_path / "model"
+    again = training.train(once, crops, start_folder=folder)
+    assert removed(again.pruning).total() > removed(again.start_pruning).total() > 0
+    assert widths(build_graph(replace(MODEL, pruning=again.pruning))) == widths(again.model)
+    plain = replace(CONFIG, recipe=replace(RECIPE, epochs=1), alpha=0.5, teacher="t")
+    student = training.train(plain, crops, start_folder=folder, teacher_folder=folder)
+    assert student.pruning == again.start_pruning
+    assert student.history[0]["epoch/train_soft_loss"] > 0
