@@ -1,16 +1,22 @@
-"""What a graph costs to keep and to run: parameters, multiply-accumulates, bytes; and its identity."""
+"""What a graph costs to keep and to run: parameters, multiply-accumulates, bytes moved; and its identity."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.artifact_files import ModelRecipe
+from trainables.predicted_latency import Work
 from trainables.recipes import digest
+
+_EXPONENT, _FRACTION = 0x7F800000, 0x007FFFFF  # of a float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +74,48 @@ def macs(model: nn.Module, resolution_px: int) -> int:
         model(image)
     model.train(was_training)
     return int(counter.get_total_flops()) // 2
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the bytes of the tensors that operations read and write, and counts those operations."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.traffic_bytes = 0
+        self.num_operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        result = func(*args, **(kwargs or {}))
+        reads = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
+        # A view moves nothing; what reads no tensor (an empty buffer) computes nothing.
+        if reads and not func.is_view:
+            writes = [value for value in tree_iter(result) if isinstance(value, Tensor)]
+            self.traffic_bytes += sum(value.numel() * value.element_size() for value in [*reads, *writes])
+            self.num_operations += 1
+        return result
+
+
+def work(model: nn.Module, resolution_px: int) -> Work:
+    """Return what a network does for one image, from which its latency can be predicted."""
+    image = torch.zeros(1, 3, resolution_px, resolution_px, device=next(model.parameters()).device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), _Traffic() as traffic:
+        model(image)
+    model.train(was_training)
+    return Work(
+        macs=macs(model, resolution_px), traffic_bytes=traffic.traffic_bytes, num_operations=traffic.num_operations
+    )
+
+
+def num_denormals(model: nn.Module) -> int:
+    """Return how many weights and statistics are below the smallest normal number and not 0.
+
+    Arithmetic on them is many times slower on most CPUs, unless they are flushed to 0.
+    """
+    total = 0
+    for value in model.state_dict().values():
+        if value.dtype == torch.float32:
+            bits = value.contiguous().view(torch.int32)  # read as integers: a flushing CPU takes them for 0
+            total += int(((bits & _EXPONENT == 0) & (bits & _FRACTION != 0)).sum())
+    return total

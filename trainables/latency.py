@@ -1,9 +1,10 @@
 """CPU latency of graphs, measured so that the figure can be trusted.
 
 The measurement has a quiet process of its own, a fixed number of threads, a warm-up that ends when the time
-has settled, and a reference (unpruned B0) timed in turn with every graph, so that a slow spell of the machine
-hits both. The ratio of medians is what carries over to other machines. 64 samples make the largest a bound on
-the 90th percentile at 99 % confidence.
+has settled, and a reference (unpruned B0 in the same runtime, float, at the same batch) timed in turn with every
+graph, so that a slow spell of the machine hits both. The ratio of medians is what carries over to other machines.
+64 samples make the largest a bound on the 90th percentile at 99 % confidence; batches of 32 get 16 samples, which
+is a median and not a bound. Denormal numbers are flushed to 0, as in training.
 
 Run as ``python -m trainables.latency``: a JSON request on standard input, a JSON answer on standard output.
 """
@@ -11,58 +12,108 @@ Run as ``python -m trainables.latency``: a JSON request on standard input, a JSO
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from trainables import metric_keys as keys
+from trainables.artifact_files import ModelRecipe, recipe_from_dict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Runtime = Literal["eager", "onnx", "int8"]
+Run = Callable[[], object]
+
+RUNTIMES: tuple[Runtime, ...] = ("eager", "onnx", "int8")
 
 NUM_SAMPLES = 64
 MAX_ROUNDS = 3
 MAX_NOISE = 0.10
 MAX_DRIFT = 0.02
+ONNX_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """One way to run a graph.
+
+    Attributes:
+        runtime: Eager PyTorch, ONNX Runtime, or ONNX Runtime on the model's int8 graph.
+        batch_size: Images at a time.
+        num_samples: Timed runs of the graph, and of the reference.
+        settling: Runs whose median must settle during the warm-up.
+    """
+
+    runtime: Runtime
+    batch_size: int
+    num_samples: int
+    settling: int
+
+
+MODES = tuple(
+    Mode(runtime=runtime, batch_size=batch_size, num_samples=num_samples, settling=settling)
+    for runtime in RUNTIMES
+    for batch_size, num_samples, settling in ((1, NUM_SAMPLES, 5), (32, 16, 2))
+)
+"""Batch 1 is what a detector answers; 32 is the batch that the thesis timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """One graph's time for a batch of one image.
+    """One graph's time for a batch.
 
     Attributes:
         p50_ms: Median.
         p90_ms: 90th percentile.
         ratio: Median over the reference's median in the same round.
         noise: Interquartile range over median; above 0.1 the figure is marked as noisy.
-        num_threads: CPU threads used.
     """
 
     p50_ms: float
     p90_ms: float
     ratio: float
     noise: float
-    num_threads: int
 
 
 def measure(
-    graphs: Sequence[tuple[str, int]],
+    graphs: Sequence[Path | ModelRecipe],
     *,
-    reference: tuple[str, int],
+    reference: Path | ModelRecipe,
     num_threads: int = 1,
     num_samples: int = NUM_SAMPLES,
-) -> list[Latency]:
+    runtimes: Sequence[Runtime] = RUNTIMES,
+) -> list[dict[str, float]]:
     """Measure graphs in a process of their own.
 
     Args:
-        graphs: (architecture, resolution_px) of each.
+        graphs: Folder of a model, pruned or not, or the recipe of a graph (then with random weights). A folder's
+            ONNX files are timed as they lie there; int8 is timed where there is such a file.
         reference: The graph that ratios are taken to.
         num_threads: CPU threads of the measurement.
-        num_samples: Of each graph; fewer than 64 are for smoke runs only.
+        num_samples: At most so many of each graph; fewer than a mode's own are for smoke runs, without repetition.
+        runtimes: Those to time. A graph without an ONNX file is exported first, which takes seconds.
 
     Returns:
-        One ``Latency`` a graph, in order.
+        Per graph, in order: the values to be recorded, by metric key.
+
+    Raises:
+        RuntimeError: The process failed.
     """
     request = json.dumps(
-        {"graphs": list(graphs), "reference": reference, "num_threads": num_threads, "samples": num_samples}
+        {
+            "graphs": [_as_json(graph) for graph in graphs],
+            "reference": _as_json(reference),
+            "num_threads": num_threads,
+            "samples": num_samples,
+            "runtimes": list(runtimes),
+        }
     )
     done = subprocess.run(
         [sys.executable, "-m", "trainables.latency"],
@@ -73,20 +124,23 @@ def measure(
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"the latency measurement failed: {done.stderr.strip().splitlines()[-1:]}")
-    return [Latency(**row) for row in json.loads(done.stdout)]
+        raise RuntimeError(f"the latency measurement failed: {done.stderr.strip()[-500:]}")
+    values: list[dict[str, float]] = json.loads(done.stdout)
+    return values
 
 
-def interleaved(run: Callable[[], object], reference: Callable[[], object], num_samples: int) -> np.ndarray:
+def interleaved(run: Run, reference: Run, num_samples: int, settling: int = 5) -> np.ndarray:
     """Time two functions in turn and return seconds, (num_samples, 2): run, reference."""
-    for _ in range(10):  # warm up until the two medians of five settle
-        before, after = (np.median([(_seconds(run), _seconds(reference)) for _ in range(5)], axis=0) for _ in range(2))
+    for _ in range(10 if settling > 2 else 4):  # warm up until two medians in a row agree
+        before, after = (
+            np.median([(seconds_of(run), seconds_of(reference)) for _ in range(settling)], axis=0) for _ in range(2)
+        )
         if np.all(np.abs(after - before) <= MAX_DRIFT * before):
             break
-    return np.array([(_seconds(run), _seconds(reference)) for _ in range(num_samples)])
+    return np.array([(seconds_of(run), seconds_of(reference)) for _ in range(num_samples)])
 
 
-def summarise(seconds: np.ndarray, num_threads: int) -> Latency:
+def summarise(seconds: np.ndarray) -> Latency:
     """Turn interleaved samples (n, 2) into a graph's latency."""
     run, reference = seconds[:, 0], seconds[:, 1]
     low, p50, high, p90 = np.percentile(run, [25, 50, 75, 90])
@@ -95,59 +149,150 @@ def summarise(seconds: np.ndarray, num_threads: int) -> Latency:
         p90_ms=float(p90 * 1e3),
         ratio=float(p50 / np.median(reference)),
         noise=float((high - low) / p50),
-        num_threads=num_threads,
     )
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def steadiest(run: Run, reference: Run, mode: Mode, max_rounds: int = MAX_ROUNDS) -> Latency:
+    """Measure until a round's noise is at most 0.1, three rounds at most, and return the least noisy."""
+    rounds: list[Latency] = []
+    while len(rounds) < max_rounds and (not rounds or rounds[-1].noise > MAX_NOISE):
+        rounds.append(summarise(interleaved(run, reference, mode.num_samples, mode.settling)))
+    return min(rounds, key=lambda row: row.noise)
+
+
+def recorded(mode: Mode, latency: Latency) -> dict[str, float]:
+    """Return the values to be recorded of one mode, by metric key."""
+    return {
+        keys.latency("ms_p50", mode.runtime, mode.batch_size): latency.p50_ms,
+        keys.latency("ms_p90", mode.runtime, mode.batch_size): latency.p90_ms,
+        keys.latency("ratio", mode.runtime, mode.batch_size): latency.ratio,
+        keys.latency("noise", mode.runtime, mode.batch_size): latency.noise,
+    }
+
+
+def eager_runner(model: "nn.Module", resolution_px: int, batch_size: int) -> Run:
+    """Return a call of a network in eager PyTorch, channels last."""
+    import torch
+
+    model = model.eval().to(memory_format=torch.channels_last)
+    images = torch.rand(batch_size, 3, resolution_px, resolution_px).contiguous(memory_format=torch.channels_last)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(images)
+
+    return run
+
+
+def onnx_runner(file: Path, resolution_px: int, batch_size: int, num_threads: int) -> Run:
+    """Return a call of an ONNX file in ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # nobody waits busily beside the others
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).random((batch_size, 3, resolution_px, resolution_px), np.float32)
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: images})
+
+
+def seconds_of(run: Run) -> float:
+    """Return how long a call takes."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 def _measure_here(
-    graphs: Sequence[tuple[str, int]], reference: tuple[str, int], num_threads: int, num_samples: int
-) -> list[Latency]:
+    graphs: Sequence[Path | ModelRecipe],
+    reference: Path | ModelRecipe,
+    num_threads: int,
+    num_samples: int,
+    runtimes: Sequence[Runtime],
+) -> list[dict[str, float]]:
     import torch
 
-    from trainables.architectures import build
-
     torch.set_num_threads(num_threads)
-
-    def runner(graph: tuple[str, int]) -> Callable[[], object]:
-        architecture, resolution_px = graph
-        torch.manual_seed(0)
-        model = build(architecture).eval().to(memory_format=torch.channels_last)
-        image = torch.rand(1, 3, resolution_px, resolution_px).contiguous(memory_format=torch.channels_last)
-
-        def run() -> object:
-            with torch.inference_mode():
-                return model(image)
-
-        return run
-
-    base = runner(reference)
-    rows = []
-    for graph in graphs:
-        run = runner(graph)
-        rounds = []
-        for _ in range(MAX_ROUNDS):
-            rounds.append(summarise(interleaved(run, base, num_samples), num_threads))
-            if rounds[-1].noise <= MAX_NOISE:
-                break
-        rows.append(min(rounds, key=lambda row: row.noise))
+    torch.set_flush_denormal(True)
+    with tempfile.TemporaryDirectory(prefix="latency_") as scratch:
+        base = _runners(reference, Path(scratch) / "reference", num_threads, runtimes)
+        rows = []
+        for index, graph in enumerate(graphs):
+            runs = _runners(graph, Path(scratch) / str(index), num_threads, runtimes)
+            row: dict[str, float] = {keys.LATENCY_THREADS: num_threads}
+            for mode in MODES:
+                if mode.runtime in runs and mode.runtime in runtimes:
+                    beside = base["eager" if mode.runtime == "eager" else "onnx"](mode.batch_size)
+                    row |= recorded(mode, _timed(runs[mode.runtime](mode.batch_size), beside, mode, num_samples))
+            rows.append(row)
     return rows
+
+
+def _timed(run: Run, reference: Run, mode: Mode, num_samples: int) -> Latency:
+    if num_samples >= mode.num_samples:
+        return steadiest(run, reference, mode)
+    return steadiest(run, reference, replace(mode, num_samples=num_samples, settling=1), max_rounds=1)
+
+
+def _runners(
+    graph: Path | ModelRecipe, scratch: Path, num_threads: int, runtimes: Sequence[Runtime]
+) -> dict[Runtime, Callable[[int], Run]]:
+    """Return, by runtime, what makes a call of the graph at a batch size."""
+    import torch
+
+    from trainables.artifacts import build_graph, load_model
+
+    if isinstance(graph, Path):
+        model, recipe = load_model(graph)
+    else:
+        torch.manual_seed(0)
+        model, recipe = build_graph(graph).eval(), graph
+    resolution_px = recipe.resolution_px
+    runs: dict[Runtime, Callable[[int], Run]] = {}
+    if "eager" in runtimes:
+        runs["eager"] = lambda batch_size: eager_runner(model, resolution_px, batch_size)
+    if "onnx" in runtimes or "int8" in runtimes:
+        folder = graph if isinstance(graph, Path) and (graph / ONNX_FILE).exists() else scratch
+        if folder is scratch:
+            scratch.mkdir()
+            _export(model, resolution_px, scratch / ONNX_FILE)
+        runs["onnx"] = lambda batch_size: onnx_runner(folder / ONNX_FILE, resolution_px, batch_size, num_threads)
+        if (folder / INT8_FILE).exists():
+            runs["int8"] = lambda batch_size: onnx_runner(folder / INT8_FILE, resolution_px, batch_size, num_threads)
+    return runs
+
+
+def _export(model: "nn.Module", resolution_px: int, file: Path) -> None:
+    """Write a network as an ONNX file that takes any number of images."""
+    import torch
+
+    images = torch.rand(2, 3, resolution_px, resolution_px)
+    batch = torch.export.Dim("batch")
+    torch.onnx.export(
+        model, (images,), file, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
+    )
+
+
+def _as_json(graph: Path | ModelRecipe) -> str | dict[str, Any]:
+    return str(graph.resolve()) if isinstance(graph, Path) else asdict(graph)
+
+
+def _from_json(graph: str | dict[str, Any]) -> Path | ModelRecipe:
+    return Path(graph) if isinstance(graph, str) else recipe_from_dict(graph)
 
 
 def _main() -> None:
     request = json.load(sys.stdin)
     rows = _measure_here(
-        [tuple(graph) for graph in request["graphs"]],
-        tuple(request["reference"]),
+        [_from_json(graph) for graph in request["graphs"]],
+        _from_json(request["reference"]),
         request["num_threads"],
         request["samples"],
+        request["runtimes"],
     )
-    json.dump([asdict(row) for row in rows], sys.stdout)
+    json.dump(rows, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,17 @@ from typing import Final
 ACCURACY: Final = "accuracy"
 AUC: Final = "auc"
 EER: Final = "eer"
+AVERAGE_PRECISION: Final = "average_precision"
 LOG_LOSS: Final = "log_loss"
+BRIER: Final = "brier"
+CALIBRATION_ERROR: Final = "calibration_error"
 VIDEO_ACCURACY: Final = "video_accuracy"
 VIDEO_AUC: Final = "video_auc"
+VIDEO_EER: Final = "video_eer"
+VIDEO_AVERAGE_PRECISION: Final = "video_average_precision"
+VIDEO_LOG_LOSS: Final = "video_log_loss"
+VIDEO_BRIER: Final = "video_brier"
+VIDEO_CALIBRATION_ERROR: Final = "video_calibration_error"
 
 # Cost of a graph: equal for every trial that ends in the same graph.
 PARAMETERS: Final = "parameters"
@@ -23,6 +31,11 @@ LATENCY_MS_P50: Final = "latency_ms_p50"
 LATENCY_MS_P90: Final = "latency_ms_p90"
 LATENCY_RATIO: Final = "latency_ratio"  # to unpruned B0, interleaved in the same run
 LATENCY_NOISE: Final = "latency_noise"  # interquartile range over median
+LATENCY_THREADS: Final = "latency_threads"  # CPU threads of all latencies of the run
+# The four above are eager PyTorch, one image at a time; other runtimes and batches through ``latency``.
+TRAFFIC_MB: Final = "traffic_mb"  # 10^6 bytes that the operations of one image read and write
+OPERATIONS: Final = "operations"
+DENORMALS: Final = "denormals"  # weights below the smallest normal number, not 0
 
 # What the trial itself cost.
 EPOCHS: Final = "epochs"
@@ -49,3 +62,19 @@ def scored(split: str, score: str) -> str:
 def category_accuracy(split: str, category: str) -> str:
     """Return the recorded key of one category's accuracy, such as ``test_accuracy_FaceSwap``."""
     return f"{split}_{ACCURACY}_{category}"
+
+
+def latency(figure: str, runtime: str = "eager", batch_size: int = 1) -> str:
+    """Return the recorded key of a latency figure, such as ``latency_onnx_batch32_ratio``.
+
+    Args:
+        figure: ``ms_p50``, ``ms_p90``, ``ratio`` or ``noise``.
+        runtime: ``eager`` (PyTorch), ``onnx`` or ``int8`` (ONNX Runtime).
+        batch_size: 1 or 32.
+    """
+    parts = [
+        "latency",
+        *([] if runtime == "eager" else [runtime]),
+        *([] if batch_size == 1 else [f"batch{batch_size}"]),
+    ]
+    return "_".join([*parts, figure])

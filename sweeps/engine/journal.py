@@ -23,7 +23,7 @@ class State:
         finished: The result of each finished trial.
         failed: The reason of each trial that raised and was not finished since.
         recorded: Finished trials that tracking has received in full.
-        latencies: Measured latency by graph digest.
+        latencies: Values measured of a graph by its digest, each a dict by metric key.
         closed: Whether the sweep's plots and table were made after the last of these events.
     """
 

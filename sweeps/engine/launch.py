@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -233,30 +233,29 @@ def _catch_up(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
 
 def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", terminal: Terminal) -> None:
     """Measure each distinct graph once, now that no trial runs, and record it on every run that has it."""
-    from trainables import metric_keys as keys
+    from sweeps.engine.plan import Places
+    from trainables.artifacts import recipe_for
+    from trainables.attempts import MODEL_FOLDER, attempt_folder
     from trainables.latency import NUM_SAMPLES, measure
 
-    graphs = {row["graph"]["digest"]: row["graph"] for row in journal.state.finished.values()}
-    todo = {name: graph for name, graph in graphs.items() if name not in journal.state.latencies}
+    places = Places(sweep=launch.folder, models={})
+    todo: dict[str, Path] = {}
+    for trial, row in journal.state.finished.items():
+        if row["graph"]["digest"] not in journal.state.latencies:
+            attempt = attempt_folder(places.trial(trial), journal.state.attempts[trial])
+            todo.setdefault(row["graph"]["digest"], attempt / MODEL_FOLDER)
     if todo:
         terminal.event(f"measuring CPU latency of {len(todo)} graphs, beside unpruned B0, with nothing else running")
         rows = measure(
-            [(graph["architecture"], graph["resolution_px"]) for graph in todo.values()],
-            reference=("B0", launch.setting.profile.resolution_px),
+            list(todo.values()),
+            reference=recipe_for("B0", launch.setting.profile.resolution_px),
             num_samples=SMOKE_SAMPLES if launch.options.smoke else NUM_SAMPLES,
         )
-        for name, measured in zip(todo, rows, strict=True):
-            journal.append("latency", graph=name, latency=asdict(measured))
+        for name, values in zip(todo, rows, strict=True):
+            journal.append("latency", graph=name, latency=values)
     for trial, row in journal.state.finished.items():
         if trial in launch.planned:
-            latency = journal.state.latencies[row["graph"]["digest"]]
-            values = {
-                keys.LATENCY_MS_P50: latency["p50_ms"],
-                keys.LATENCY_MS_P90: latency["p90_ms"],
-                keys.LATENCY_RATIO: latency["ratio"],
-                keys.LATENCY_NOISE: latency["noise"],
-            }
-            tracking.costs(tracking.find(trial), values)
+            tracking.costs(tracking.find(trial), journal.state.latencies[row["graph"]["digest"]])
 
 
 def _close(launch: Launch, journal: Journal, tracking: "Tracking") -> None:

@@ -39,7 +39,7 @@ def _cells(identity: str, state: State) -> list[str]:
         value = metrics.get(keys.scored(split, name))
         return "-" if value is None else f"{value:.3f}"
 
-    noisy = "~" if latency and latency["noise"] > 0.1 else ""
+    noisy = "~" if latency and latency[keys.LATENCY_NOISE] > 0.1 else ""
     return [
         share("val", keys.ACCURACY),
         share("test", keys.ACCURACY),
@@ -47,6 +47,6 @@ def _cells(identity: str, state: State) -> list[str]:
         share("test", keys.VIDEO_ACCURACY),
         f"{metrics[keys.PARAMETERS]:,}",
         f"{metrics[keys.SIZE_MB]:.2f}",
-        f"{noisy}{latency['p50_ms']:.1f}" if latency else "-",
-        f"x{latency['ratio']:.2f}" if latency else "-",
+        f"{noisy}{latency[keys.LATENCY_MS_P50]:.1f}" if latency else "-",
+        f"x{latency[keys.LATENCY_RATIO]:.2f}" if latency else "-",
     ]

@@ -15,14 +15,14 @@ def test_state_is_rebuilt_from_the_file(tmp_path: Path) -> None:
     journal.append("started", trial="b", attempt=1, name="B")
     journal.append("finished", trial="b", result={"metrics": {"val_accuracy": 0.5}})
     journal.append("recorded", trial="b")
-    journal.append("latency", graph="g", latency={"p50_ms": 1.0})
+    journal.append("latency", graph="g", latency={"latency_ms_p50": 1.0})
     state = open_journal(path).state
     assert state == journal.state
     assert state.attempts == {"a": 1, "b": 1}
     assert state.failed == {"a": "out of luck"}
     assert state.finished["b"]["metrics"]["val_accuracy"] == 0.5
     assert state.recorded == {"b"}
-    assert state.latencies == {"g": {"p50_ms": 1.0}}
+    assert state.latencies == {"g": {"latency_ms_p50": 1.0}}
 
 
 def test_a_new_start_forgets_a_failure_and_reopens_a_closed_sweep(tmp_path: Path) -> None:
