@@ -41,7 +41,7 @@ bench: $(READY) ## measure every speed and memory claim; writes benchmarks/resul
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(READY) ## resolve requirements.lock again from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench --upgrade pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench --extra server --upgrade pyproject.toml --output-file requirements.lock
 	@echo "requirements.lock written."
 
 clean: ## remove the environment and caches (results stay)
