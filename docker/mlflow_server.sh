@@ -1,0 +1,14 @@
+#!/bin/sh
+# The tracking server: runs in PostgreSQL, files in a folder or a bucket that only the server reaches.
+# The password goes to libpq by the environment: in no address, on no command line, in no log.
+#   POSTGRES_HOST, POSTGRES_PASSWORD_FILE: the database; user and database are called mlflow
+#   ARTIFACTS: a folder, or s3://bucket/path (then also AWS_ACCESS_KEY_ID and so on)
+#   ALLOWED_HOSTS: names under which clients may call it, as they write them; all others are refused
+set -eu
+PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")
+export PGPASSWORD
+exec mlflow server \
+    --backend-store-uri "postgresql+psycopg2://mlflow@$POSTGRES_HOST/mlflow" \
+    --artifacts-destination "$ARTIFACTS" \
+    --host 0.0.0.0 --port 5000 --workers "${SERVER_WORKERS:-2}" \
+    --allowed-hosts "$ALLOWED_HOSTS"
