@@ -30,7 +30,7 @@ def test_faces_are_cut_as_the_runs_store_cut_them(
     settings = BuildSettings(crop_px=64, faces=FaceSettings(margin=0.2))
     manifest = read_manifest(str(write_store(tmp_path / "store", crop_px=64)))
     manifest = dataclasses.replace(manifest, settings=settings.as_dict())
-    monkeypatch.setattr(deployment, "read_manifest", lambda store: manifest)
+    monkeypatch.setattr(deployment, "read_manifest", lambda _: manifest)
     trial = read_runs(kd_alpha_store).trials[0]
     data = dataclasses.replace(trial.data, store_digest=manifest.digest)
     found = deployment_of(dataclasses.replace(trial, data=data), kd_alpha_store)
