@@ -100,7 +100,7 @@ def one_line(error: object) -> str:
 
 def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     """Return the page of a run in MLflow's UI."""
-    return f"{ui_address(tracking_uri)}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{ui_address(tracking_uri)}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def near(word: str, words: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ function nearest(event) {
   for (const p of view.points) { const d = (p.x - x) ** 2 + (p.y - y) ** 2; if (d < far) { far = d; best = p; } }
   return best;
 }
-function runLink(i) { return `${R.link}/#/experiments/${R.trials.experiment[i]}/runs/${R.trials.id[i]}`; }
+function runLink(i) { return `${R.link}/#/experiments/${R.trials.experiment[i]}/runs/${R.trials.id[i]}?workflowType=machine_learning`; }
 function anchor(parent, i, text) {
   const a = html(parent, "a", text);
   a.href = runLink(i); a.target = "_blank"; a.rel = "noopener";

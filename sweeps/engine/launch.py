@@ -185,6 +185,7 @@ def _open_tracking(launch: Launch) -> "Tracking":
         launch.uri,
         experiment=launch.sweep.name,
         sweep=launch.label,
+        question=launch.sweep.question,
         results=launch.options.results,
         tags={
             "profile": launch.setting.profile.name,

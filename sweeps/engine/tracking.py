@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SERVER_TIMEOUT_S = 5
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
+"""Of the lines in MLflow's charts: told apart by colour-blind readers too (Okabe and Ito, 2008), and grey."""
 
 
 def default_uri(results: Path) -> str:
@@ -53,7 +55,9 @@ def check_server(uri: str) -> None:
 class Tracking:
     """One sweep's parent run and trial runs."""
 
-    def __init__(self, uri: str, *, experiment: str, sweep: str, results: Path, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, uri: str, *, experiment: str, sweep: str, results: Path, tags: Mapping[str, str], question: str = ""
+    ) -> None:
         """Open the store, made by this process alone before any trial, and the sweep's parent run.
 
         Args:
@@ -62,6 +66,7 @@ class Tracking:
             sweep: The sweep's name, a tag of all its runs.
             results: Artifacts of a local store go below it.
             tags: Tags of every run: profile, store and split.
+            question: Shown as the experiment's description when it is made.
         """
         from mlflow import MlflowClient
 
@@ -74,7 +79,11 @@ class Tracking:
             self.client = MlflowClient(uri)
             found = self.client.get_experiment_by_name(experiment)
             location = (results / "mlartifacts" / experiment).as_uri() if local else None
-            self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
+            self.experiment_id = (
+                found.experiment_id
+                if found
+                else self.client.create_experiment(experiment, location, tags={"mlflow.note.content": question})
+            )
         self.sweep = sweep
         self.tags = {**tags, "sweep": sweep, "revision": _revision()}
         self.parent = self._run({"kind": "sweep"}, sweep, {}).info.run_id
@@ -82,7 +91,9 @@ class Tracking:
 
     def start(self, trial: str, planned: PlannedTrial) -> str:
         """Return the id of the trial's run, made or taken up again, and marked as running."""
+        colour = COLOURS[len(self.steps) % len(COLOURS)]  # MLflow's own choice gives several runs the same one
         tags = {"kind": "trial", "trial": trial, "role": planned.role, "mlflow.parentRunId": self.parent}
+        tags["mlflow.runColor"] = colour
         run = self._run(tags, planned.name, _params(planned))
         run_id: str = run.info.run_id
         if trial not in self.steps:

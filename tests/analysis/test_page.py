@@ -79,7 +79,10 @@ def test_click_pins_and_compares_and_links_to_the_run(page: "Page", trials: tupl
         page.mouse.click(*centre(page, name))
     links = page.locator("#pinned a")
     assert links.all_inner_texts() == ["alpha=0.5", "teacher B0"]
-    assert links.first.get_attribute("href") == f"http://127.0.0.1:5000/#/experiments/1/runs/{trials[3].run_id}"
+    assert (
+        links.first.get_attribute("href")
+        == f"http://127.0.0.1:5000/#/experiments/1/runs/{trials[3].run_id}?workflowType=machine_learning"
+    )
     assert "16.31 MB" in page.locator("#pinned").inner_text()
     page.mouse.click(*centre(page, "alpha=0.5"))
     assert links.all_inner_texts() == ["teacher B0"]

@@ -25,7 +25,9 @@ def test_every_trial_is_read_with_its_final_metrics(kd_alpha_store: str) -> None
     assert (student.params["alpha"], student.experiment) == ("0.25", "kd_alpha")
     assert student.data.text == "store 1a2b3c4d, official split"
     assert not [key for key in student.metrics if "/" in key]
-    assert run_link(kd_alpha_store, student.experiment_id, student.run_id).endswith(f"/runs/{student.run_id}")
+    assert run_link(kd_alpha_store, student.experiment_id, student.run_id).endswith(
+        f"/runs/{student.run_id}?workflowType=machine_learning"
+    )
 
 
 def test_pages_are_followed_to_the_last(kd_alpha_store: str, monkeypatch: pytest.MonkeyPatch) -> None:

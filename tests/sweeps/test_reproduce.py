@@ -60,6 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         planned = PlannedTrial(name=name, role=name, config=config)
         run_id = tracking.start(setting.identity(config), planned)
         fit = train(config, crops, teacher_folder=folder / "teacher" / "model" if config.teacher else None)
+        (folder / name).mkdir()
         result = finish(fit, config, recipe_for("Lite0", 64), crops, folder / name)
         tracking.finish(run_id, result, folder / name)
         tracking.costs(run_id, {keys.LATENCY_RATIO: 0.7})
@@ -89,7 +90,7 @@ def test_what_differs_is_named_with_both_values(made: Made, tmp_path: Path, caps
 
     client = MlflowClient(made.uri)
     source = client.get_run(made.runs["teacher"])
-    copy = client.create_run(source.info.experiment_id, tags=dict(source.data.tags), run_name="polished")
+    copy = client.create_run(source.info.experiment_id, tags={**source.data.tags, "mlflow.runName": "polished"})
     for name, word in source.data.params.items():
         client.log_param(copy.info.run_id, name, word)
     for key, value in source.data.metrics.items():
