@@ -108,6 +108,7 @@ def _renewed(
         sweeps.pop(sweep.run_id, None)
         if sweep.status == "FINISHED":
             mine = tuple(by_sweep.get((sweep.experiment_id, sweep.sweep), ()))
+            mine += tuple(trial for trial in trials if trial.run_id in sweep.found)
             sweeps[sweep.run_id] = (sweep.end_time, mine)
     newest = max((trial.started for trial in trials), default=0)
     return RecordCache(file=cache.file, sweeps=sweeps, newest=max(newest, cache.newest))

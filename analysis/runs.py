@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE_SIZE = 1000
+FOUND_TAG = "found."
+"""Start of the tags by which a sweep's own run names trials of other sweeps."""
 CACHE = Path("results") / "cache"
 """Below the project's root: what was read of finished sweeps."""
 
@@ -184,6 +186,8 @@ class SweepRun:
     """MLflow's status; `FINISHED` means that nothing of its trials will change."""
     end_time: int
     """Milliseconds since 1970; 0 while it runs."""
+    found: tuple[str, ...] = ()
+    """Run ids of the trials that it needs and another sweep had trained."""
 
 
 class Record:
@@ -203,7 +207,9 @@ class Record:
         for sweep in sweeps:
             condition = f"tags.kind = 'trial' and tags.sweep = '{_quoted(sweep.sweep)}'"
             found += self._trials(condition, [sweep.experiment_id])
-        return found
+            for run_id in sweep.found:
+                found += self._trials(f"attributes.run_id = '{_quoted(run_id)}'")
+        return list({trial.run_id: trial for trial in found}.values())
 
     def trials_since(self, start_time: int) -> list[Trial]:
         """Return the trials that were started after a time (milliseconds since 1970)."""
@@ -248,6 +254,7 @@ class Record:
             experiment_id=run.info.experiment_id,
             status=run.info.status,
             end_time=run.info.end_time or 0,
+            found=tuple(value for key, value in run.data.tags.items() if key.startswith(FOUND_TAG)),
         )
 
 

@@ -1,12 +1,13 @@
 """The sweep's memory: an append-only file of one JSON line an event, flushed to disk before it counts.
 
-Everything that a later launch needs to know is rebuilt from it: what is done, with which result; what failed,
-and why; how often each trial was started; which graphs were measured.
+Everything that a later launch needs to know is rebuilt from it: what is planned; what is done, with which result;
+what failed, and why; how often each trial was started; which graphs were measured.
 """
 
 import json
 import os
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,35 +20,49 @@ class State:
     """What the events so far amount to.
 
     Attributes:
+        planned: Name, role and config of each trial, in the order in which they were planned.
         attempts: Starts of each trial.
         finished: The result of each finished trial.
         failed: The reason of each trial that raised and was not finished since.
+        found: Run ids of the finished trials that another sweep had trained, by trial.
         recorded: Finished trials that tracking has received in full.
         latencies: Values measured of a graph by its digest, each a dict by metric key.
+        tested: Scores of finished trials on other stores: trial -> store digest -> values by metric key.
         closed: Whether the sweep's plots and table were made after the last of these events.
     """
 
+    planned: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict)
     recorded: set[str] = field(default_factory=set)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
+    tested: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     closed: dict[str, Any] | None = None
 
     def apply(self, event: dict[str, Any]) -> None:
         """Take one event in."""
         trial, kind = event.get("trial", ""), event["event"]
-        if kind == "started":
+        if kind == "planned":
+            self.planned[trial] = {key: event[key] for key in ("name", "role", "config")}
+        elif kind == "started":
             self.attempts[trial] = event["attempt"]
             self.failed.pop(trial, None)
         elif kind == "finished":
             self.finished[trial] = event["result"]
+        elif kind == "found":
+            self.finished[trial], self.found[trial] = event["result"], event["run"]
+            self.recorded.add(trial)
+            self.failed.pop(trial, None)
         elif kind == "failed":
             self.failed[trial] = event["reason"]
         elif kind == "recorded":
             self.recorded.add(trial)
         elif kind == "latency":
             self.latencies[event["graph"]] = event["latency"]
+        elif kind == "tested":
+            self.tested.setdefault(trial, {})[event["store"]] = event["values"]
         self.closed = event if kind == "closed" else None
 
 
@@ -61,12 +76,19 @@ class Journal:
 
     def append(self, event: str, **values: object) -> None:
         """Write an event; when this returns it is on disk."""
-        entry = {"event": event, "time": round(time.time(), 3), **values}
+        self.extend([{"event": event, **values}])
+
+    def extend(self, events: Iterable[Mapping[str, object]]) -> None:
+        """Write several events at once; when this returns they are on disk."""
+        now = round(time.time(), 3)
+        entries = [{"event": event["event"], "time": now, **event} for event in events]
         with self.path.open("ab") as stream:
-            stream.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            for entry in entries:
+                stream.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-        self.state.apply(entry)
+        for entry in entries:
+            self.state.apply(entry)
 
 
 def open_journal(path: Path) -> Journal:

@@ -13,17 +13,20 @@ from data_store.manifest import Manifest, read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
 from sweeps.engine import resources, result
+from sweeps.engine.agenda import Agenda, with_fine_tuning
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.lock import sweep_lock
-from sweeps.engine.models import given_model
+from sweeps.engine.models import given_model, with_start
 from sweeps.engine.options import Options, parse
+from sweeps.engine.places import Places
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, markdown_table, text_table
 from sweeps.engine.tracking import check_server, default_uri
 from trainables.recipes import Recipe, TrialConfig, digest
 
 if TYPE_CHECKING:
+    from sweeps.engine.plan import Added
     from sweeps.engine.tracking import Tracking
 
 INTERRUPTED = 130
@@ -38,7 +41,7 @@ class Launch:
         sweep: The question.
         options: What the user asked for.
         setting: What its trials depend on.
-        planned: Its trials by identity, in order.
+        agenda: Its trials.
         manifest: Of the store.
         label: ``kd_alpha-demo-1a2b3c4d``: name, profile and digest.
         folder: Where it writes.
@@ -48,11 +51,22 @@ class Launch:
     sweep: Sweep
     options: Options
     setting: Setting
-    planned: dict[str, PlannedTrial]
+    agenda: Agenda
     manifest: Manifest
     label: str
     folder: Path
     uri: str
+
+    @property
+    def planned(self) -> dict[str, PlannedTrial]:
+        """Its trials by identity, in order."""
+        return self.agenda.planned
+
+    @property
+    def places(self) -> Places:
+        """Where it keeps what."""
+        given = self.setting.given.values()
+        return Places(sweep=self.folder, models={model.digest: Path(model.folder) for model in given})
 
 
 def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
@@ -77,6 +91,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
         journal = open_journal(launch.folder / "journal.jsonl")
         if journal.dropped_tail:
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
+        launch.agenda.open(journal)
         pending = _pending(launch, journal)
         if journal.state.closed is None or pending:
             code = _work(launch, journal, pending, terminal)
@@ -90,27 +105,32 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
 def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launch:
     """Name the sweep by the digest of everything that its trials depend on."""
     profile = PROFILES[options.profile]
-    if options.weights:
-        profile = replace(profile, weights=options.weights)
     if options.smoke:
         profile = _smoke(profile)
+    if options.weights in ("none", "imagenet"):
+        profile = replace(profile, weights=options.weights)
     setting = Setting(
         profile=profile,
         seed=options.seed,
         store_digest=manifest.digest,
         device=resources.device_kind(),
         num_threads=options.num_threads,
-        teacher=given_model(options.teacher, uri, options.results) if options.teacher else None,
+        teacher=given_model("--teacher", options.teacher, uri, options.results) if options.teacher else None,
         smoke=options.smoke,
     )
-    planned = {setting.identity(trial.config): trial for trial in sweep.trials(setting)}
+    if options.weights not in (None, "none", "imagenet"):
+        setting = with_start(options.weights, sweep, setting, uri, options.results)
+    first = sweep.trials(setting)
+    if options.fine_tune:
+        first = with_fine_tuning(setting, first)
+    planned = {setting.identity(trial.config): trial for trial in first}
     identity = digest({"sweep": sweep.name, "trials": list(planned)})
     label = f"{options.name or sweep.name}-{profile.name}-{identity[:8]}"
     return Launch(
         sweep=sweep,
         options=options,
         setting=setting,
-        planned=planned,
+        agenda=Agenda(sweep, setting, planned, fine_tune=options.fine_tune),
         manifest=manifest,
         label=label,
         folder=options.results / "sweeps" / label,
@@ -161,6 +181,7 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     with ThreadPoolExecutor(1) as pool:  # predicting needs torch, in a process of its own: meanwhile all else starts
         prediction = pool.submit(_predict, launch, pending)
         tracking = _open_tracking(launch)
+        pending = _without_found(launch, journal, pending, tracking, terminal)
         if pending and not _train(launch, journal, pending, prediction, tracking, terminal):
             terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
             return INTERRUPTED
@@ -168,6 +189,22 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     _measure_latency(launch, journal, tracking, terminal)
     _close(launch, journal, tracking)
     return 1 if journal.state.failed else 0
+
+
+def _without_found(
+    launch: Launch,
+    journal: Journal,
+    pending: dict[str, PlannedTrial],
+    tracking: "Tracking",
+    terminal: Terminal,
+) -> dict[str, PlannedTrial]:
+    """Take over what other sweeps have trained, and what is then called for; return what is left to train."""
+    from sweeps.engine.found import take_over
+
+    while found := take_over(pending, journal, launch.places, tracking, terminal):
+        pending = {trial: planned for trial, planned in pending.items() if trial not in found}
+        pending |= launch.agenda.grow(journal)
+    return pending
 
 
 def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConfig, int]:
@@ -205,46 +242,55 @@ def _train(
     tracking: "Tracking",
     terminal: Terminal,
 ) -> bool:
-    """Let Ray Tune run the pending trials; return False when it was interrupted."""
+    """Let Ray Tune run the pending trials, and those that come of them; return False when it was interrupted."""
     from sweeps.engine.tune import fit
 
-    return fit(
-        pending,
-        prediction,
-        manifest=launch.manifest,
-        setting=launch.setting,
-        options=launch.options,
-        folder=launch.folder,
-        journal=journal,
-        tracking=tracking,
-        terminal=terminal,
-    )
+    with ThreadPoolExecutor(1) as pool:
+
+        def more() -> "Future[Added] | None":
+            new = launch.agenda.grow(journal)
+            new = _without_found(launch, journal, new, tracking, terminal)
+            return pool.submit(_with_predictions, launch, new) if new else None
+
+        return fit(
+            pending,
+            prediction,
+            manifest=launch.manifest,
+            setting=launch.setting,
+            options=launch.options,
+            places=launch.places,
+            journal=journal,
+            tracking=tracking,
+            terminal=terminal,
+            more=more,
+        )
+
+
+def _with_predictions(launch: Launch, trials: dict[str, PlannedTrial]) -> "Added":
+    predicted = _predict(launch, trials)
+    return trials, {trial: predicted[planned.config] for trial, planned in trials.items()}
 
 
 def _catch_up(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
     """Record what was finished by a driver that died before it could tell MLflow."""
-    from sweeps.engine.plan import Places
     from sweeps.engine.tune import record_finished
 
     for trial in list(journal.state.finished):
         if trial not in journal.state.recorded and trial in launch.planned:
-            places = Places(sweep=launch.folder, models={})
-            record_finished(trial, launch.planned[trial], places, journal, tracking)
+            record_finished(trial, launch.planned[trial], launch.places, journal, tracking)
 
 
 def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", terminal: Terminal) -> None:
     """Measure each distinct graph once, now that no trial runs, and record it on every run that has it."""
-    from sweeps.engine.plan import Places
     from trainables.artifacts import recipe_for
-    from trainables.attempts import MODEL_FOLDER, attempt_folder
     from trainables.latency import NUM_SAMPLES, measure
 
-    places = Places(sweep=launch.folder, models={})
     todo: dict[str, Path] = {}
     for trial, row in journal.state.finished.items():
         if row["graph"]["digest"] not in journal.state.latencies:
-            attempt = attempt_folder(places.trial(trial), journal.state.attempts[trial])
-            todo.setdefault(row["graph"]["digest"], attempt / MODEL_FOLDER)
+            folder = launch.places.model(trial, journal.state)
+            assert folder is not None
+            todo.setdefault(row["graph"]["digest"], folder)
     if todo:
         terminal.event(f"measuring CPU latency of {len(todo)} graphs, beside unpruned B0, with nothing else running")
         rows = measure(
@@ -255,7 +301,7 @@ def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", ter
         for name, values in zip(todo, rows, strict=True):
             journal.append("latency", graph=name, latency=values)
     for trial, row in journal.state.finished.items():
-        if trial in launch.planned:
+        if trial in launch.planned and trial not in journal.state.found:
             tracking.costs(tracking.find(trial), journal.state.latencies[row["graph"]["digest"]])
 
 
@@ -265,16 +311,17 @@ def _close(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
     from analysis.runs import read_runs
 
     plots = launch.folder / "plots"
+    tracking.name_found(journal.state.found)
     if journal.state.finished:
         draw(read_runs(launch.uri, [launch.label]).trials, plots, tracking_uri=launch.uri)
     plots.mkdir(exist_ok=True)
-    tracking.close(plots, markdown_table(result.HEADER, result.rows(launch.planned, journal.state)))
+    tracking.close(plots, markdown_table(*result.table(launch.planned, journal.state)))
     journal.append("closed")
 
 
 def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
     """Print the table, where the plots are, and what to do next."""
-    terminal.stream.write("\n" + text_table(result.HEADER, result.rows(launch.planned, journal.state)) + "\n\n")
+    terminal.stream.write("\n" + text_table(*result.table(launch.planned, journal.state)) + "\n\n")
     for trial, reason in journal.state.failed.items():
         terminal.line("failed", f"{launch.planned[trial].name}: {reason}")
     for file in sorted((launch.folder / "plots").glob("*.png")) + sorted((launch.folder / "plots").glob("*.html")):

@@ -19,7 +19,9 @@ class Options:
     Attributes:
         store: A store of face crops, or None for the built-in data set.
         profile: A name of ``PROFILES``.
-        weights: Start of every model in place of the profile's, ``none`` or ``imagenet``; None for the profile's.
+        weights: Start of every model in place of the profile's: ``none``, ``imagenet``, a model folder, a
+            safetensors file or an MLflow run id; None for the profile's.
+        fine_tune: Train every student and model on by the profile's fine-tuning, as a trial of its own.
         smoke: Two trials of one step each.
         seed: Of data order, augmentation and initial weights.
         name: Shown in place of the sweep's own name.
@@ -36,6 +38,7 @@ class Options:
     store: str | None
     profile: str
     weights: str | None
+    fine_tune: bool
     smoke: bool
     seed: int
     name: str | None
@@ -59,7 +62,9 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add = parser.add_argument
     add("--store", help="store of face crops made by data_store/build.py (default: the built-in data set)")
     add("--profile", help=f"{' or '.join(PROFILES)} (default: demo without --store, thesis with it)")
-    add("--weights", help="none or imagenet: where every model starts (default: the profile's)")
+    starts = "none, imagenet, a model folder, a safetensors file or an MLflow run id"
+    add("--weights", help=f"{starts}: where every model starts (default: the profile's)")
+    add("--fine-tune", action="store_true", help="fine-tune every student and model, and show the gain")
     add("--smoke", action="store_true", help="two trials of one step each, to see that all works")
     add("--seed", type=int, default=0, help="of data order, augmentation and initial weights (default: 0)")
     add("--name", help="name of this sweep in place of the file's")
@@ -80,8 +85,6 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise InputError(
             f"--profile must be one of {', '.join(PROFILES)}, but got {options.profile!r}; choose one of these"
         )
-    if options.weights not in (None, "none", "imagenet"):
-        raise InputError(f"--weights must be none or imagenet, but got {options.weights!r}; choose one of these")
     if options.residency not in RESIDENCIES:
         raise InputError(
             f"--residency must be {' or '.join(RESIDENCIES)}, but got {options.residency!r}; choose one of these"

@@ -1,46 +1,28 @@
 """Which trial next: hands Ray Tune the trials that are not done, when their model and their memory are there."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from concurrent.futures import Future
+from dataclasses import asdict
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from sweeps.engine.journal import Journal
+from sweeps.engine.places import Places
 from sweeps.engine.resources import Capacity
-from sweeps.engine.space import PlannedTrial
-from trainables.attempts import MODEL_FOLDER, attempt_folder, claim, latest_checkpoint
+from sweeps.engine.space import PlannedTrial, needs
+from trainables.attempts import claim, latest_checkpoint
 from trainables.trainable import Assignment
 
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where a sweep keeps what.
-
-    Attributes:
-        sweep: The sweep's own folder.
-        models: Folders of given models, by content digest.
-    """
-
-    sweep: Path
-    models: Mapping[str, Path]
-
-    def trial(self, trial: str) -> Path:
-        """Return a trial's folder."""
-        return self.sweep / "trials" / trial[:16]
-
-    @property
-    def signals(self) -> Path:
-        """Folder of all teachers' logits."""
-        return self.sweep / "signals"
+Added = tuple[dict[str, PlannedTrial], dict[str, int]]
+"""Trials by identity, and the bytes that each needs."""
 
 
 class Plan(Searcher):
     """Suggests each unfinished trial once, in order, as soon as it can run.
 
-    A trial waits until the model that it learns from is trained, and until its predicted bytes fit beside those
-    of the trials that are running. A journal line is on disk before Tune hears of the trial.
+    A trial waits until the models that it starts from and learns from are trained, and until its predicted bytes
+    fit beside those of the trials that are running. A journal line is on disk before Tune hears of the trial.
     """
 
     def __init__(
@@ -50,23 +32,38 @@ class Plan(Searcher):
         have: Capacity,
         journal: Journal,
         places: Places,
-        on_start: Callable[[str], None],
+        on_start: Callable[[str, PlannedTrial, int], None],
+        more: Callable[[], Future[Added] | None] = lambda: None,
     ) -> None:
-        """Take the trials to run, by identity, in the order in which they should start."""
+        """Take the trials to run, by identity, in the order in which they should start.
+
+        Args:
+            trials: What to run.
+            predicted: Bytes that each needs.
+            have: How much runs at once.
+            journal: Told of each start.
+            places: Where the trials' folders are.
+            on_start: Called with each trial that starts, and its predicted bytes.
+            more: Asked after each trial's end for the trials that its result calls for; their predictions may come
+                later.
+        """
         super().__init__()
         self.waiting = dict(trials)
         self.running: dict[str, str] = {}  # identity by Tune's trial id
-        self.predicted = predicted
+        self.predicted = dict(predicted)
         self.have = have
         self.journal = journal
         self.places = places
         self.on_start = on_start
+        self.more = more
+        self.coming: list[Future[Added]] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next trial that can run, None when none can yet, or FINISHED."""
-        self._drop_orphaned_students()
+        self._take_in()
+        self._drop_orphans()
         if not self.waiting:
-            return str(Searcher.FINISHED)
+            return None if self.running or self.coming else str(Searcher.FINISHED)
         trial = next((name for name in self.waiting if self._can_run(name)), None)
         if trial is None:
             return None
@@ -75,8 +72,15 @@ class Plan(Searcher):
         return {"assignment": asdict(self._assign(trial, planned))}
 
     def on_trial_complete(self, trial_id: str, *_: object, **__: object) -> None:
-        """Free what the trial held; Tune's name for any end of a trial."""
+        """Free what the trial held, and ask what its result calls for; Tune's name for any end of a trial."""
         self.running.pop(trial_id, None)
+        added = self.more()
+        if added is not None:
+            self.coming.append(added)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune, which pickles its searcher for a restore that never comes, nothing."""
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the journal is the state."""
@@ -87,35 +91,37 @@ class Plan(Searcher):
     def _can_run(self, trial: str) -> bool:
         if len(self.running) >= self.have.workers:
             return False
-        teacher = self.waiting[trial].config.teacher
-        if teacher is not None and self._model(teacher) is None:
+        if not all(self.places.model(name, self.journal.state) for name in needs(self.waiting[trial].config)):
             return False
         admitted = sum(self.predicted[name] for name in self.running.values())
         return admitted + self.predicted[trial] <= self.have.budget_bytes
 
-    def _drop_orphaned_students(self) -> None:
-        """Forget trials whose teacher failed: nothing in this launch can make it."""
-        alive = {*self.waiting, *self.running.values()}
-        for name, planned in list(self.waiting.items()):
-            teacher = planned.config.teacher
-            if teacher is not None and teacher not in alive and self._model(teacher) is None:
-                del self.waiting[name]
+    def _take_in(self) -> None:
+        """Take up the trials whose predictions have come."""
+        for added in [future for future in self.coming if future.done()]:
+            self.coming.remove(added)
+            trials, predicted = added.result()
+            self.predicted |= predicted
+            self.waiting |= trials
 
-    def _model(self, digest: str) -> Path | None:
-        """Return the folder of a given model, or of a finished trial's."""
-        if digest in self.places.models:
-            return self.places.models[digest]
-        if digest in self.journal.state.finished:
-            attempt = self.journal.state.attempts[digest]
-            return attempt_folder(self.places.trial(digest), attempt) / MODEL_FOLDER
-        return None
+    def _drop_orphans(self) -> None:
+        """Forget trials that need the model of one that failed: nothing in this launch can make it."""
+        dropped = True
+        while dropped:
+            alive = {*self.waiting, *self.running.values()}
+            dropped = False
+            for name, planned in list(self.waiting.items()):
+                if any(self.places.model(need, self.journal.state) is None for need in needs(planned.config) - alive):
+                    del self.waiting[name]
+                    dropped = True
 
     def _assign(self, trial: str, planned: PlannedTrial) -> Assignment:
-        attempt = self.journal.state.attempts.get(trial, 0) + 1
+        state = self.journal.state
+        attempt = state.attempts.get(trial, 0) + 1
         folder = self.places.trial(trial)
         self.journal.append("started", trial=trial, attempt=attempt, name=planned.name)
         claim(folder, attempt)
-        self.on_start(trial)
+        self.on_start(trial, planned, self.predicted[trial])
         checkpoint = latest_checkpoint(folder)
         config = planned.config
         return Assignment(
@@ -124,7 +130,7 @@ class Plan(Searcher):
             attempt=attempt,
             folder=str(folder),
             checkpoint=str(checkpoint) if checkpoint else None,
-            start=str(self.places.models[config.weights]) if config.weights in self.places.models else None,
-            teacher=str(self._model(config.teacher)) if config.teacher else None,
+            start=str(self.places.model(config.weights, state)) if config.weights in needs(config) else None,
+            teacher=str(self.places.model(config.teacher, state)) if config.teacher else None,
             signals=str(self.places.signals) if config.teacher else None,
         )

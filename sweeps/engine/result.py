@@ -20,9 +20,37 @@ HEADER = (
 )
 
 
-def rows(planned: Mapping[str, PlannedTrial], state: State) -> list[list[str]]:
-    """Return one row of cells a trial, in the order of the plan; a failed one says so."""
-    return [[trial.name, *_cells(identity, state)] for identity, trial in planned.items()]
+GAIN = "gain"
+
+
+def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str], list[list[str]]]:
+    """Return the header, and one row of cells a trial in the order of the plan; a failed one says so.
+
+    Where a trial trains another one of the same table on, ``gain`` is what its validation accuracy gained.
+    """
+    tuned = {trial: _trained_on(row, planned) for trial, row in planned.items()}
+    header = [*HEADER, GAIN] if any(tuned.values()) else [*HEADER]
+    rows = []
+    for trial, row in planned.items():
+        start = tuned[trial]
+        gain = [] if len(header) == len(HEADER) else [_gain(trial, start, state) if start else ""]
+        rows.append([row.name, *_cells(trial, state), *gain])
+    return header, rows
+
+
+def _trained_on(trial: PlannedTrial, planned: Mapping[str, PlannedTrial]) -> str | None:
+    """Return the trial that this one only trains on: the same network, nothing removed."""
+    config = trial.config
+    start = planned.get(config.weights)
+    same = start is not None and start.config.architecture == config.architecture
+    return config.weights if same and config.pruning is None and config.quantisation == "none" else None
+
+
+def _gain(trial: str, start: str, state: State) -> str:
+    if trial not in state.finished or start not in state.finished:
+        return ""
+    key = keys.scored("val", keys.ACCURACY)
+    return f"{state.finished[trial]['metrics'][key] - state.finished[start]['metrics'][key]:+.3f}"
 
 
 def _cells(identity: str, state: State) -> list[str]:

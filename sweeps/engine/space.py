@@ -92,6 +92,7 @@ class Setting:
         device: ``cpu`` or ``cuda``.
         num_threads: CPU threads of a trial.
         teacher: A model given by ``--teacher``, or None.
+        start: A model given by ``--weights``, whose digest is then the profile's ``weights``; or None.
         smoke: Whether to plan two short trials only.
     """
 
@@ -101,7 +102,13 @@ class Setting:
     device: str
     num_threads: int
     teacher: GivenModel | None = None
+    start: GivenModel | None = None
     smoke: bool = False
+
+    @property
+    def given(self) -> dict[str, GivenModel]:
+        """The models that the user named, by the digest under which configs name them."""
+        return {model.digest: model for model in (self.teacher, self.start) if model is not None}
 
     def config(
         self,
@@ -167,6 +174,11 @@ class PlannedTrial:
     name: str
     role: str
     config: TrialConfig
+
+
+def needs(config: TrialConfig) -> set[str]:
+    """Return the digests of the models that a trial reads: what it starts from, and its teacher."""
+    return {name for name in (config.weights, config.teacher) if name not in (None, "none", "imagenet")}
 
 
 @dataclass(frozen=True, kw_only=True)

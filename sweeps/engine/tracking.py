@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SERVER_TIMEOUT_S = 5
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
 """Of the lines in MLflow's charts: told apart by colour-blind readers too (Okabe and Ito, 2008), and grey."""
+FOUND_TAG = "found."
+"""Start of the parent run's tags that name runs of other sweeps."""
 
 
 def default_uri(results: Path) -> str:
@@ -106,6 +108,18 @@ class Tracking:
         where = f"tags.`sweep` = '{self.sweep}' and tags.`trial` = '{trial}'"
         run_id: str = self.client.search_runs([self.experiment_id], where, max_results=1)[0].info.run_id
         return run_id
+
+    def trained_elsewhere(self, trial: str) -> "Run | None":
+        """Return another sweep's finished run of the same trial, the oldest one, or None."""
+        experiments = [found.experiment_id for found in self.client.search_experiments()]
+        where = f"tags.`trial` = '{trial}' and tags.`kind` = 'trial' and attributes.status = 'FINISHED'"
+        found = self.client.search_runs(experiments, where, order_by=["attributes.start_time ASC"], max_results=2)
+        return next((run for run in found if run.data.tags["sweep"] != self.sweep), None)
+
+    def name_found(self, runs: Mapping[str, str]) -> None:
+        """Name on the parent run the runs of other sweeps that stand for trials of this one: trial -> run id."""
+        for trial, run_id in runs.items():
+            self.client.set_tag(self.parent, f"{FOUND_TAG}{trial[:16]}", run_id)
 
     def curves(self, run_id: str, trial: str, history: Sequence[Mapping[str, float]]) -> None:
         """Send the epochs that the server does not have yet; ``history`` starts at epoch 1."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from data_store.resident import preflight, put
 from sweeps.engine import resources
 from sweeps.engine.journal import Journal
 from sweeps.engine.options import Options
-from sweeps.engine.plan import Places, Plan
+from sweeps.engine.places import Places
+from sweeps.engine.plan import Added, Plan
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
@@ -70,10 +71,11 @@ def fit(
     manifest: Manifest,
     setting: Setting,
     options: Options,
-    folder: Path,
+    places: Places,
     journal: Journal,
     tracking: Tracking,
     terminal: Terminal,
+    more: Callable[[], Future[Added] | None],
 ) -> bool:
     """Run the pending trials to their ends; return False when the user interrupted.
 
@@ -83,13 +85,14 @@ def fit(
         manifest: Of the store of crops.
         setting: Device, threads and the given teacher.
         options: Budget, cluster and residency.
-        folder: The sweep's.
+        places: Of the sweep.
         journal: Told of each start and end before anybody else.
         tracking: Told after it.
         terminal: Shows each epoch.
+        more: Asked after each trial's end for the trials that its result calls for.
     """
     start_ray(options.address)
-    _log_to(folder / "ray.log")
+    _log_to(places.sweep / "ray.log")
     if options.address is not None:
         room = smallest_object_store()
         terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=room))
@@ -108,17 +111,15 @@ def fit(
         f"{have.workers} at a time, {have.cpus} CPU thread each; predicted memory at most "
         f"{max(predicted.values()) / 2**30:.2f} GiB a trial, budget {options.gpu_memory_gb:g} GiB"
     )
-    given = {setting.teacher.digest: Path(setting.teacher.folder)} if setting.teacher else {}
-    places = Places(sweep=folder, models=given)
-    recorder = Recorder(pending, predicted, journal, places, tracking, terminal)
+    recorder = Recorder(journal, places, tracking, terminal)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
-    plan = Plan(pending, predicted, have, journal, places, recorder.started)
+    plan = Plan(pending, predicted, have, journal, places, recorder.started, more)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}),
         tune_config=tune.TuneConfig(search_alg=plan, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(folder.resolve()),
+            storage_path=str(places.sweep.resolve()),
             callbacks=[recorder],
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -147,18 +148,10 @@ def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: 
 class Recorder(tune.Callback):
     """Writes down what Tune reports: to the journal first, then to tracking and the terminal."""
 
-    def __init__(
-        self,
-        planned: Mapping[str, PlannedTrial],
-        predicted: Mapping[str, int],
-        journal: Journal,
-        places: Places,
-        tracking: Tracking,
-        terminal: Terminal,
-    ) -> None:
+    def __init__(self, journal: Journal, places: Places, tracking: Tracking, terminal: Terminal) -> None:
         """Keep who is told what."""
-        self.planned = planned
-        self.predicted = predicted
+        self.planned: dict[str, PlannedTrial] = {}
+        self.predicted: dict[str, int] = {}
         self.journal = journal
         self.places = places
         self.tracking = tracking
@@ -166,9 +159,14 @@ class Recorder(tune.Callback):
         self.runs: dict[str, str] = {}
         self.ended: set[str] = set()
 
-    def started(self, trial: str) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune, which pickles its callbacks for a restore that never comes, nothing."""
+        return {}
+
+    def started(self, trial: str, planned: PlannedTrial, predicted_bytes: int) -> None:
         """Open the trial's run, and send the epochs that an earlier driver saved and could not send."""
-        self.runs[trial] = self.tracking.start(trial, self.planned[trial])
+        self.planned[trial], self.predicted[trial] = planned, predicted_bytes
+        self.runs[trial] = self.tracking.start(trial, planned)
         checkpoint = latest_checkpoint(self.places.trial(trial))
         if checkpoint is not None:
             history = read_history(checkpoint)

@@ -21,7 +21,6 @@ def test_defaults() -> None:
     [
         (["--profile", "quick"], "--profile must be one of demo, thesis, but got 'quick'"),
         (["--gpu-memory-gb", "0"], "--gpu-memory-gb must be above 0, but got 0"),
-        (["--weights", "cifar"], "--weights must be none or imagenet, but got 'cifar'"),
         (["--residency", "disk"], "--residency must be object-store or mmap, but got 'disk'"),
         (["--threads", "0"], "--threads must be at least 1, but got 0"),
         (["--seed", "-1"], "--seed must not be negative, but got -1"),

@@ -1,5 +1,6 @@
 """The searcher hands out trials when they can run; Tune itself is not started."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from sweeps.engine.journal import Journal, open_journal
-from sweeps.engine.plan import Places, Plan
+from sweeps.engine.places import Places
+from sweeps.engine.plan import Added, Plan
 from sweeps.engine.resources import Capacity
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.kd_alpha import trials
@@ -30,7 +32,7 @@ def make_plan(journal: Journal, *, workers: int = 9, budget: int = 100, without:
         del rows[name]
     have = Capacity(workers=workers, cpus=1, gpus=0.0, budget_bytes=budget)
     places = Places(sweep=journal.path.parent, models={})
-    return Plan(rows, dict.fromkeys(rows, 10), have, journal, places, lambda _: None)
+    return Plan(rows, dict.fromkeys(rows, 10), have, journal, places, lambda *_: None)
 
 
 def name_of(suggestion: object) -> str | None:
@@ -88,6 +90,8 @@ def test_students_of_a_failed_teacher_are_dropped(journal: Journal) -> None:
     teacher = next(iter(planned()))
     plan = make_plan(journal, without=(teacher,))  # it failed in an earlier launch: not pending, not finished
     assert name_of(plan.suggest("1")) == "alpha=0"
+    assert plan.suggest("2") is None  # what runs may call for more
+    plan.on_trial_complete("1")
     assert plan.suggest("2") == Searcher.FINISHED
 
 
@@ -99,3 +103,53 @@ def test_a_config_that_reaches_the_worker_is_the_planned_one(journal: Journal) -
     config = from_dict(suggestion["assignment"]["config"])
     assert config == next(iter(planned().values())).config
     assert replace(config, init_seed=1) != config
+
+
+def test_a_trial_waits_for_the_model_that_it_starts_from(journal: Journal) -> None:
+    first = next(iter(planned()))
+    tuned = replace(planned()[first].config, weights=first, init_seed=5)
+    rows = {first: planned()[first], "t": PlannedTrial(name="tuned", role="model", config=tuned)}
+    have = Capacity(workers=9, cpus=1, gpus=0.0, budget_bytes=100)
+    plan = Plan(rows, dict.fromkeys(rows, 10), have, journal, Places(sweep=journal.path.parent), lambda *_: None)
+    assert name_of(plan.suggest("1")) == "teacher B0"
+    assert plan.suggest("2") is None
+    journal.append("finished", trial=first, result={})
+    plan.on_trial_complete("1")
+    suggestion = plan.suggest("2")
+    assert isinstance(suggestion, dict)
+    assert suggestion["assignment"]["trial"] == "t"
+    assert suggestion["assignment"]["start"].endswith(f"{first[:16]}/attempt-0001/model")
+
+
+def test_what_needs_a_failed_model_is_dropped_down_the_chain(journal: Journal) -> None:
+    config = next(iter(planned().values())).config
+    rows = {
+        "b": PlannedTrial(name="b", role="model", config=replace(config, weights="a")),
+        "c": PlannedTrial(name="c", role="model", config=replace(config, weights="b")),
+    }
+    have = Capacity(workers=9, cpus=1, gpus=0.0, budget_bytes=100)
+    plan = Plan(rows, dict.fromkeys(rows, 10), have, journal, Places(sweep=journal.path.parent), lambda *_: None)
+    assert plan.suggest("1") == Searcher.FINISHED
+    assert plan.waiting == {}
+
+
+def test_trials_that_a_result_calls_for_are_taken_in_when_their_memory_is_known(journal: Journal) -> None:
+    rows = planned()
+    first, second, *_ = rows
+    coming: Future[Added] = Future()
+    have = Capacity(workers=9, cpus=1, gpus=0.0, budget_bytes=100)
+    asked = []
+
+    def more() -> Future[Added] | None:
+        asked.append(1)
+        return coming if len(asked) == 1 else None
+
+    places = Places(sweep=journal.path.parent)
+    plan = Plan({first: rows[first]}, {first: 10}, have, journal, places, lambda *_: None, more)
+    assert name_of(plan.suggest("1")) == "teacher B0"
+    plan.on_trial_complete("1")
+    assert plan.suggest("2") is None
+    coming.set_result(({second: rows[second]}, {second: 10}))
+    assert name_of(plan.suggest("2")) == "alpha=0"
+    plan.on_trial_complete("2")
+    assert plan.suggest("3") == Searcher.FINISHED

@@ -1,0 +1,80 @@
+"""What a sweep has on its list: the trials of its file, and those that the results so far ask for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sweeps.engine.journal import Journal, State
+from sweeps.engine.space import Known, PlannedTrial, Setting, Sweep
+from trainables.recipes import from_dict, to_dict
+
+FINE_TUNED_ROLES = ("student", "model")
+
+
+def with_fine_tuning(setting: Setting, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """Add to each student and model a trial that trains it on by the profile's fine-tuning, teacher and all."""
+    both: list[PlannedTrial] = []
+    for trial in planned:
+        both.append(trial)
+        if trial.role in FINE_TUNED_ROLES:
+            config = replace(
+                trial.config, weights=setting.identity(trial.config), recipe=setting.profile.fine_tuning, pruning=None
+            )
+            both.append(PlannedTrial(name=f"{trial.name}, fine-tuned", role=trial.role, config=config))
+    return both
+
+
+def known(state: State) -> Known:
+    """Return what a sweep may plan by: validation scores and costs, never test scores."""
+    return {
+        trial: {key: value for key, value in result["metrics"].items() if not key.startswith("test_")}
+        for trial, result in state.finished.items()
+    }
+
+
+class Agenda:
+    """The trials of a sweep by identity, in the order in which they were planned; it only grows.
+
+    Every trial is in the journal before anything is done about it, so that a later launch, and a listing of the
+    sweep, know it without asking the sweep's file again.
+    """
+
+    def __init__(self, sweep: Sweep, setting: Setting, first: Mapping[str, PlannedTrial], *, fine_tune: bool) -> None:
+        """Take the trials that the sweep's file plans from the start."""
+        self.sweep = sweep
+        self.setting = setting
+        self.fine_tune = fine_tune
+        self.planned = dict(first)
+
+    def open(self, journal: Journal) -> None:
+        """Write down what the journal lacks, take in what an earlier launch planned further, and grow."""
+        self._write({trial: row for trial, row in self.planned.items() if trial not in journal.state.planned}, journal)
+        for trial, row in journal.state.planned.items():
+            if trial not in self.planned:
+                self.planned[trial] = PlannedTrial(name=row["name"], role=row["role"], config=from_dict(row["config"]))
+        self.grow(journal)
+
+    def grow(self, journal: Journal) -> dict[str, PlannedTrial]:
+        """Ask the sweep what the results so far call for, and return the trials that are new."""
+        if self.sweep.more is None:
+            return {}
+        wanted = self.sweep.more(self.setting, known(journal.state))
+        if self.fine_tune:
+            wanted = with_fine_tuning(self.setting, wanted)
+        by_identity = {self.setting.identity(trial.config): trial for trial in wanted}
+        new = {trial: row for trial, row in by_identity.items() if trial not in self.planned}
+        self._write(new, journal)
+        self.planned |= new
+        return new
+
+    def _write(self, planned: Mapping[str, PlannedTrial], journal: Journal) -> None:
+        if planned:
+            journal.extend(
+                {
+                    "event": "planned",
+                    "trial": trial,
+                    "name": row.name,
+                    "role": row.role,
+                    "config": to_dict(row.config),
+                }
+                for trial, row in planned.items()
+            )

@@ -1,0 +1,86 @@
+"""Models that another sweep has trained already: the same identity, finished, in the same tracking store."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.engine.journal import Journal
+from sweeps.engine.places import Places
+from sweeps.engine.space import PlannedTrial
+from sweeps.engine.terminal import Terminal
+from trainables import metric_keys as keys
+from trainables.artifact_files import content_digest
+from trainables.attempts import MODEL_FOLDER
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from sweeps.engine.tracking import Tracking
+
+
+def take_over(
+    pending: Mapping[str, PlannedTrial], journal: Journal, places: Places, tracking: "Tracking", terminal: Terminal
+) -> set[str]:
+    """Take over the trials that need not be trained again, and return their identities.
+
+    Args:
+        pending: What is left to do; a trial that this sweep has started is its own and is not looked for.
+        journal: Told of each model that is found.
+        places: Where the models' folders are put.
+        tracking: The store that is searched.
+        terminal: Told what was found.
+    """
+    found = set()
+    for trial, planned in pending.items():
+        if trial in journal.state.attempts:
+            continue
+        run = tracking.trained_elsewhere(trial)
+        if run is None:
+            continue
+        if not _fetched(run, places.found(trial), tracking):
+            terminal.line("found", f"{planned.name} in {run.data.tags['sweep']}, but not its model: trained again")
+            continue
+        latency = {key: value for key, value in run.data.metrics.items() if key.startswith("latency_")}
+        result = _result(run)
+        graph = result["graph"]["digest"]
+        if latency and graph not in journal.state.latencies:
+            journal.append("latency", graph=graph, latency=latency)
+        journal.append("found", trial=trial, run=run.info.run_id, sweep=run.data.tags["sweep"], result=result)
+        terminal.line("found", f"{planned.name}: trained by {run.data.tags['sweep']}")
+        found.add(trial)
+    return found
+
+
+def _fetched(run: "Run", folder: Path, tracking: "Tracking") -> bool:
+    """Copy a run's model below ``folder``; tell whether it is there, and the one that was recorded."""
+    from mlflow.exceptions import MlflowException
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        tracking.client.download_artifacts(run.info.run_id, MODEL_FOLDER, str(folder))
+        return content_digest(folder / MODEL_FOLDER) == run.data.tags["model"]
+    except (MlflowException, OSError, ValueError):
+        return False
+
+
+def _result(run: "Run") -> dict[str, Any]:
+    """Return what the trial ended with, as its own sweep's journal has it."""
+    final = {key: value for key, value in run.data.metrics.items() if "/" not in key and not key.startswith("latency_")}
+    for key in (keys.PARAMETERS, keys.MACS, keys.EPOCHS, keys.BEST_EPOCH):
+        if key in final:
+            final[key] = int(final[key])  # MLflow keeps floats only
+    undefined = "undefined."
+    return {
+        "metrics": final,
+        "undefined": {
+            key.removeprefix(undefined): value for key, value in run.data.tags.items() if key.startswith(undefined)
+        },
+        "graph": {
+            "digest": run.data.tags["graph"],
+            "architecture": run.data.params["architecture"],
+            "resolution_px": int(run.data.params["resolution_px"]),
+        },
+        "model": run.data.tags["model"],
+    }

@@ -1,0 +1,83 @@
+"""The list of a sweep's trials, and what a finished result adds to it."""
+
+from pathlib import Path
+
+from sweeps.engine.agenda import Agenda, known, with_fine_tuning
+from sweeps.engine.journal import open_journal
+from sweeps.engine.result import table
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting, needs
+from sweeps.kd_alpha import trials as kd_alpha
+from tests.sweeps.chained import SWEEP
+
+SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
+
+
+def agenda() -> Agenda:
+    first = {SETTING.identity(row.config): row for row in SWEEP.trials(SETTING)}
+    return Agenda(SWEEP, SETTING, first, fine_tune=False)
+
+
+def result(accuracy: float) -> dict[str, object]:
+    return {"metrics": {"val_accuracy": accuracy, "test_accuracy": 0.5, "parameters": 1, "size_mb": 1.0}}
+
+
+def test_a_result_calls_for_more_and_the_journal_remembers_it(tmp_path: Path) -> None:
+    journal, first = open_journal(tmp_path / "journal.jsonl"), agenda()
+    first.open(journal)
+    (start,) = first.planned
+    assert first.grow(journal) == {}
+    journal.append("finished", trial=start, result=result(0.5))
+    (second,) = first.grow(journal).values()
+    assert needs(second.config) == {start}
+    assert first.grow(journal) == {}
+    later, again = open_journal(tmp_path / "journal.jsonl"), agenda()
+    assert list(later.state.planned) == list(first.planned)
+    size = journal.path.stat().st_size
+    again.open(later)
+    assert again.planned == first.planned
+    assert journal.path.stat().st_size == size
+
+
+def test_a_driver_that_died_before_it_planned_further_does_so_at_the_next_launch(tmp_path: Path) -> None:
+    journal, first = open_journal(tmp_path / "journal.jsonl"), agenda()
+    first.open(journal)
+    journal.append("finished", trial=next(iter(first.planned)), result=result(0.5))
+    again = agenda()
+    again.open(open_journal(tmp_path / "journal.jsonl"))
+    assert [row.name for row in again.planned.values()] == ["first", "second"]
+
+
+def test_a_sweep_plans_by_validation_alone(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "journal.jsonl")
+    journal.append("finished", trial="a", result=result(0.5))
+    assert known(journal.state) == {"a": {"val_accuracy": 0.5, "parameters": 1, "size_mb": 1.0}}
+
+
+def test_students_are_fine_tuned_with_their_teacher_and_the_table_shows_the_gain(tmp_path: Path) -> None:
+    planned = with_fine_tuning(SETTING, kd_alpha(SETTING))
+    assert len(planned) == 1 + 2 * 5
+    by_name = {row.name: row for row in planned}
+    student, tuned = by_name["alpha=0.25"].config, by_name["alpha=0.25, fine-tuned"].config
+    assert tuned.weights == SETTING.identity(student)
+    assert (tuned.alpha, tuned.teacher) == (student.alpha, student.teacher)
+    assert tuned.recipe == PROFILES["demo"].fine_tuning
+    journal = open_journal(tmp_path / "journal.jsonl")
+    rows = {SETTING.identity(row.config): row for row in planned}
+    for config, accuracy in ((student, 0.75), (tuned, 0.875)):
+        ended = {**result(accuracy), "graph": {"digest": "g"}}
+        journal.append("finished", trial=SETTING.identity(config), result=ended)
+    header, cells = table(rows, journal.state)
+    gains = {row[0]: row[header.index("gain")] for row in cells}
+    assert gains["alpha=0.25, fine-tuned"] == "+0.125"
+    assert {gains[name] for name in ("teacher B0", "alpha=0.25", "alpha=0, fine-tuned")} == {""}
+
+
+def test_names_in_the_table_are_unique() -> None:
+    names = [row.name for row in with_fine_tuning(SETTING, [*kd_alpha(SETTING)])]
+    assert len(set(names)) == len(names)
+
+
+def test_a_trial_that_prunes_is_not_fine_tuned_again() -> None:
+    (first,) = SWEEP.trials(SETTING)
+    pruned = PlannedTrial(name="p", role="pruned", config=first.config)
+    assert with_fine_tuning(SETTING, [pruned]) == [pruned]
