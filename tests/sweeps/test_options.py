@@ -36,3 +36,9 @@ def test_an_unknown_flag_exits_with_2() -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(SWEEP, ["--profil", "demo", "--no-such-flag"])
     assert stopped.value.code == 2
+
+
+def test_weights_and_fine_tuning() -> None:
+    assert parse(SWEEP, []).weights is None
+    assert not parse(SWEEP, []).fine_tune
+    assert parse(SWEEP, ["--weights", "imagenet", "--fine-tune"]).fine_tune
