@@ -115,7 +115,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launc
         store_digest=manifest.digest,
         device=resources.device_kind(),
         num_threads=options.num_threads,
-        teacher=given_model("--teacher", options.teacher, uri, options.results) if options.teacher else None,
+        teacher=given_model(options.teacher, uri, options.results) if options.teacher else None,
         smoke=options.smoke,
     )
     if options.weights not in (None, "none", "imagenet"):

@@ -12,14 +12,14 @@ from trainables.start_weights import start_from_file
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def given_model(flag: str, name: str, uri: str, results: Path) -> GivenModel:
+def given_model(name: str, uri: str, results: Path, *, flag: str = "--teacher") -> GivenModel:
     """Find the model called ``name``.
 
     Args:
-        flag: The flag that names it, for errors.
         name: A folder with ``recipe.json`` and ``weights.safetensors``, or an MLflow run id.
         uri: Of the tracking store that knows the run.
         results: A run's model is copied below it.
+        flag: The flag that names it, for errors.
 
     Raises:
         InputError: There is no such folder or run, or it holds no model.
@@ -67,7 +67,7 @@ def with_start(name: str, sweep: Sweep, setting: Setting, uri: str, results: Pat
                 "use it in a sweep of one network, or use --weights imagenet"
             )
         name = str(start_from_file(Path(name), whole.pop(), results / "models"))
-    start = given_model("--weights", name, uri, results)
+    start = given_model(name, uri, results, flag="--weights")
     for trial in starting:
         architecture = trial.config.architecture
         if start.architecture not in (architecture, named(architecture).lite_of):

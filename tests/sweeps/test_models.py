@@ -47,4 +47,4 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         with_start("cifar", TRANSFER, SETTING, "sqlite:////x", tmp_path)
     with pytest.raises(InputError, match="--teacher must be a model folder or an MLflow run id, but got '/nowhere'"):
-        given_model("--teacher", "/nowhere", "sqlite:////x", tmp_path)
+        given_model("/nowhere", "sqlite:////x", tmp_path)
