@@ -55,6 +55,7 @@ class Host:
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         }
+        given = [f"{key}={value}" for key, value in variables.items()]
         inside = f"cd {shlex.quote(cwd)} && exec {shlex.join(command)}"
         words = [
             "nsenter",
@@ -70,7 +71,7 @@ class Host:
             f"--regid={user}",
         ]
         return subprocess.Popen(
-            [*words, "--clear-groups", "env", "-i", *(f"{key}={value}" for key, value in variables.items()), "sh", "-c", inside],
+            [*words, "--clear-groups", "env", "-i", *given, "sh", "-c", inside],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

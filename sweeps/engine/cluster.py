@@ -12,7 +12,7 @@ import platform
 import socket
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ CLOCK_S = 60
 
 NEEDED_BYTES = 16 * 2**20
 """Bytes that must be writable in each node's temporary folder and in the results folder."""
+
+WATCH_S = 5.0
+"""Seconds between two looks at which nodes there are."""
 
 PACKAGES = ("ray", "torch", "torchvision", "numpy", "pyarrow", "safetensors", "timm")
 """Packages that a trial's numbers or files depend on: their versions must be the driver's on every node."""
@@ -97,8 +100,8 @@ def _refusal(address: str, error: Exception) -> str:
         )
     if "raylet" in lower or "node_ip_address" in lower:
         return (
-            f"a sweep must be started on a node of its cluster, but this machine is none of {address}'s ({text[:200]}); "
-            "log in to one, run ray start --address here first, or use ray job submit"
+            f"a sweep must be started on a node of its cluster, but this machine is none of {address}'s "
+            f"({text[:200]}); log in to one, run ray start --address here first, or use ray job submit"
         )
     return (
         f"--address must be a running Ray cluster, but {address} does not answer as one ({text[:200]}); start it with "
@@ -218,7 +221,8 @@ def refuse(
     """
     ours = versions()
     for node, said in sorted(reports.items()):
-        other = [f"{name} {theirs} (here {ours[name]})" for name, theirs in said["versions"].items() if theirs != ours[name]]
+        theirs = said["versions"]
+        other = [f"{name} {theirs[name]} (here {ours[name]})" for name in ours if theirs[name] != ours[name]]
         if other:
             raise InputError(
                 f"every node must run the driver's versions, but {node} has {', '.join(other)}; install "
@@ -291,6 +295,27 @@ def capacity(
         budget_bytes=budget - per_card * CUDA_CONTEXT_BYTES,
         per_card=per_card,
     )
+
+
+def watch(device: str, *, num_threads: int, per_card: int) -> Callable[[], int]:
+    """Return a function that counts the trials that the cluster's nodes have room for, asked at most every 5 s.
+
+    A node that joined counts from the next answer on. No node at all counts as one place: Tune then waits for one.
+    """
+    asked_at, places = -WATCH_S, 1
+
+    def now() -> int:
+        nonlocal asked_at, places
+        if time.monotonic() - asked_at >= WATCH_S:
+            have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            asked_at = time.monotonic()
+            places = sum(
+                int(node.get("GPU", 0)) * per_card if device == "cuda" else int(node.get("CPU", 0)) // num_threads
+                for node in have
+            )
+        return max(1, places)
+
+    return now
 
 
 def _cpu_name() -> str:

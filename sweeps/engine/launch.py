@@ -113,7 +113,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launc
         profile=profile,
         seed=options.seed,
         store_digest=manifest.digest,
-        device=resources.device_kind(),
+        device=_device_kind(options),
         num_threads=options.num_threads,
         teacher=given_model(options.teacher, uri, options.results) if options.teacher else None,
         smoke=options.smoke,
@@ -136,6 +136,16 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launc
         folder=options.results / "sweeps" / label,
         uri=uri,
     )
+
+
+def _device_kind(options: Options) -> str:
+    """Return what trials run on, here or on the cluster, which is joined for that."""
+    if options.address is None:
+        return resources.device_kind()
+    from sweeps.engine import cluster
+
+    cluster.connect(options.address)
+    return cluster.device_kind()
 
 
 def _smoke(profile: Profile) -> Profile:

@@ -71,7 +71,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--teacher", help="model folder or MLflow run id to learn from (default: train one first)")
     add("--results", type=Path, default=RESULTS, help="folder for everything written (default: results/)")
     add("--tracking-uri", help="MLflow server (default: a sqlite file in the results folder)")
-    add("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
+    add("--address", help="HOST:PORT of a Ray cluster, or auto on a node of it (default: this machine)")
     add("--gpu-memory-gb", type=float, default=8.0, help="GiB for all trials together (default: 8)")
     add("--threads", type=int, default=1, dest="num_threads", help="CPU threads of a trial (default: 1)")
     add("--retry-failed", action="store_true", help="run failed trials again")

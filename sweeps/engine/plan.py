@@ -34,6 +34,7 @@ class Plan(Searcher):
         places: Places,
         on_start: Callable[[str, PlannedTrial, int], None],
         more: Callable[[], Future[Added] | None] = lambda: None,
+        workers: Callable[[], int] | None = None,
     ) -> None:
         """Take the trials to run, by identity, in the order in which they should start.
 
@@ -46,12 +47,14 @@ class Plan(Searcher):
             on_start: Called with each trial that starts, and its predicted bytes.
             more: Asked after each trial's end for the trials that its result calls for; their predictions may come
                 later.
+            workers: Trials that there is room for now, where that changes; as many as ``have`` says by default.
         """
         super().__init__()
         self.waiting = dict(trials)
         self.running: dict[str, str] = {}  # identity by Tune's trial id
         self.predicted = dict(predicted)
         self.have = have
+        self.workers = workers or (lambda: have.workers)
         self.journal = journal
         self.places = places
         self.on_start = on_start
@@ -89,12 +92,12 @@ class Plan(Searcher):
         """Do nothing: a launch plans from the journal."""
 
     def _can_run(self, trial: str) -> bool:
-        if len(self.running) >= self.have.workers:
+        if len(self.running) >= self.workers():
             return False
         if not all(self.places.model(name, self.journal.state) for name in needs(self.waiting[trial].config)):
             return False
-        admitted = sum(self.predicted[name] for name in self.running.values())
-        return admitted + self.predicted[trial] <= self.have.budget_bytes
+        together = sorted((self.predicted[name] for name in (*self.running.values(), trial)), reverse=True)
+        return sum(together[: self.have.per_card]) <= self.have.budget_bytes  # wherever Ray puts them
 
     def _take_in(self) -> None:
         """Take up the trials whose predictions have come."""

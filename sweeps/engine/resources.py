@@ -24,13 +24,15 @@ class Capacity:
         workers: Trials at a time.
         cpus: CPUs that each asks Ray for.
         gpus: Share of the GPU that each asks Ray for.
-        budget_bytes: Sum of predictions that may be admitted, CUDA contexts taken off.
+        budget_bytes: Sum of predictions that may be admitted to one card, CUDA contexts taken off.
+        per_card: Trials that may share one card; without GPUs a machine counts as a card.
     """
 
     workers: int
     cpus: int
     gpus: float
     budget_bytes: int
+    per_card: int
 
 
 def device_kind() -> str:
@@ -48,6 +50,7 @@ def capacity(device: str, *, num_cpus: int, num_threads: int, gpu_memory_gb: flo
         cpus=num_threads,
         gpus=1 / workers if device == "cuda" else 0.0,
         budget_bytes=int(gpu_memory_gb * 2**30) - contexts,
+        per_card=workers,
     )
 
 

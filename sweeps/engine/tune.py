@@ -11,10 +11,9 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
-from sweeps.engine import resources
+from sweeps.engine import cluster, resources
 from sweeps.engine.journal import Journal
 from sweeps.engine.options import Options
 from sweeps.engine.places import Places
@@ -32,22 +31,12 @@ def start_ray(address: str | None) -> None:
     """Connect to a cluster, or start Ray on this machine; leave a running connection alone.
 
     Raises:
-        InputError: The cluster does not answer.
+        InputError: The cluster cannot be used; see ``cluster.connect``.
     """
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except ConnectionError as error:
-        raise InputError(
-            f"--address must be a running Ray cluster, but {address} does not answer "
-            f"({str(error).splitlines()[0]}); start it with ray start --head, or leave --address out"
-        ) from error
+    if address is not None:
+        cluster.connect(address)
+    elif not ray.is_initialized():
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def smallest_object_store() -> int:
@@ -96,15 +85,11 @@ def fit(
     if options.address is not None:
         room = smallest_object_store()
         terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=room))
+        for line in cluster.inspect(options.results, store=manifest.store if options.residency == "mmap" else None):
+            terminal.line("cluster", line)
     crops = put(manifest.store, residency=options.residency)
     by_config = prediction.result()
-    have = resources.capacity(
-        setting.device,
-        num_cpus=int(ray.cluster_resources().get("CPU", 1)),
-        num_threads=setting.num_threads,
-        gpu_memory_gb=options.gpu_memory_gb,
-        num_trials=len(pending),
-    )
+    have = _capacity(setting, options, list(by_config.values()), num_trials=len(pending))
     resources.refuse_too_large(list(pending.values()), by_config, have)
     predicted = {trial: by_config[row.config] for trial, row in pending.items()}
     terminal.event(
@@ -113,7 +98,8 @@ def fit(
     )
     recorder = Recorder(journal, places, tracking, terminal)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
-    plan = Plan(pending, predicted, have, journal, places, recorder.started, more)
+    now = _workers_now(setting, options, have)
+    plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}),
         tune_config=tune.TuneConfig(search_alg=plan, num_samples=-1, reuse_actors=True),
@@ -133,6 +119,32 @@ def fit(
         tracking.stop(open_runs) if open_runs else None
         ray.shutdown()
     return not open_runs and not plan.waiting
+
+
+def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_trials: int) -> resources.Capacity:
+    """Divide this machine, or the cluster."""
+    if options.address is None:
+        return resources.capacity(
+            setting.device,
+            num_cpus=int(ray.cluster_resources().get("CPU", 1)),
+            num_threads=setting.num_threads,
+            gpu_memory_gb=options.gpu_memory_gb,
+            num_trials=num_trials,
+        )
+    return cluster.capacity(
+        setting.device,
+        ray.nodes(),
+        num_threads=setting.num_threads,
+        gpu_memory_gb=options.gpu_memory_gb,
+        predicted=predicted,
+    )
+
+
+def _workers_now(setting: Setting, options: Options, have: resources.Capacity) -> Callable[[], int] | None:
+    """Return what counts the trials that the cluster has room for now: nodes leave it and join it."""
+    if options.address is None:
+        return None
+    return cluster.watch(setting.device, num_threads=setting.num_threads, per_card=have.per_card)
 
 
 def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: Journal, tracking: Tracking) -> None:

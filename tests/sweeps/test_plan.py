@@ -30,7 +30,7 @@ def make_plan(journal: Journal, *, workers: int = 9, budget: int = 100, without:
     rows = planned()
     for name in without:
         del rows[name]
-    have = Capacity(workers=workers, cpus=1, gpus=0.0, budget_bytes=budget)
+    have = Capacity(workers=workers, cpus=1, gpus=0.0, budget_bytes=budget, per_card=workers)
     places = Places(sweep=journal.path.parent, models={})
     return Plan(rows, dict.fromkeys(rows, 10), have, journal, places, lambda *_: None)
 
