@@ -109,7 +109,7 @@ def test_a_trial_waits_for_the_model_that_it_starts_from(journal: Journal) -> No
     first = next(iter(planned()))
     tuned = replace(planned()[first].config, weights=first, init_seed=5)
     rows = {first: planned()[first], "t": PlannedTrial(name="tuned", role="model", config=tuned)}
-    have = Capacity(workers=9, cpus=1, gpus=0.0, budget_bytes=100)
+    have = Capacity(workers=9, per_card=9, cpus=1, gpus=0.0, budget_bytes=100)
     plan = Plan(rows, dict.fromkeys(rows, 10), have, journal, Places(sweep=journal.path.parent), lambda *_: None)
     assert name_of(plan.suggest("1")) == "teacher B0"
     assert plan.suggest("2") is None
@@ -127,7 +127,7 @@ def test_what_needs_a_failed_model_is_dropped_down_the_chain(journal: Journal) -
         "b": PlannedTrial(name="b", role="model", config=replace(config, weights="a")),
         "c": PlannedTrial(name="c", role="model", config=replace(config, weights="b")),
     }
-    have = Capacity(workers=9, cpus=1, gpus=0.0, budget_bytes=100)
+    have = Capacity(workers=9, per_card=9, cpus=1, gpus=0.0, budget_bytes=100)
     plan = Plan(rows, dict.fromkeys(rows, 10), have, journal, Places(sweep=journal.path.parent), lambda *_: None)
     assert plan.suggest("1") == Searcher.FINISHED
     assert plan.waiting == {}
@@ -137,7 +137,7 @@ def test_trials_that_a_result_calls_for_are_taken_in_when_their_memory_is_known(
     rows = planned()
     first, second, *_ = rows
     coming: Future[Added] = Future()
-    have = Capacity(workers=9, cpus=1, gpus=0.0, budget_bytes=100)
+    have = Capacity(workers=9, per_card=9, cpus=1, gpus=0.0, budget_bytes=100)
     asked = []
 
     def more() -> Future[Added] | None:

@@ -1,0 +1,107 @@
+"""What is asked of a cluster's nodes before a sweep starts, and how its cards are shared; without Ray."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_store.errors import InputError
+from sweeps.engine import cluster
+from sweeps.engine.resources import CUDA_CONTEXT_BYTES
+
+GIB = 2**30
+
+
+def report(folder: Path, **changes: object) -> dict[str, Any]:
+    mark = folder / "mark"
+    mark.touch()
+    return {**cluster.look(str(folder), "mark", None), **changes}
+
+
+def refuse(folder: Path, said: dict[str, Any], began: float | None = None) -> None:
+    at = said["clock_s"] if began is None else began
+    store = "/data/faces"
+    cluster.refuse({"node-7": said}, began=at, ended=at + 1, results=str(folder), store=store)
+
+
+def test_a_node_like_the_driver_is_accepted(tmp_path: Path) -> None:
+    refuse(tmp_path, report(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sees_results": False}, r"shared by all nodes, but node-7 does not see .*; mount the same folder there"),
+        ({"sees_store": False}, r"but node-7 sees none at /data/faces; .* use --residency object-store"),
+        ({"full": {"/tmp": "No space left on device"}}, r"but /tmp on node-7 takes none \(No space left on device\)"),
+    ],
+)
+def test_what_a_node_lacks_is_named(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        refuse(tmp_path, report(tmp_path, **changes))
+
+
+def test_other_versions_are_named(tmp_path: Path) -> None:
+    said = report(tmp_path)
+    ours = said["versions"]["torch"]
+    said["versions"] = {**said["versions"], "torch": "1.0"}
+    with pytest.raises(InputError, match=rf"but node-7 has torch 1\.0 \(here {ours}\); install requirements\.lock"):
+        refuse(tmp_path, said)
+
+
+@pytest.mark.parametrize(("shift_s", "side"), [(3600, "ahead"), (-3600, "behind")])
+def test_clocks_an_hour_apart_are_refused(tmp_path: Path, shift_s: float, side: str) -> None:
+    said = report(tmp_path)
+    with pytest.raises(InputError, match=rf"within 60 s, but that of node-7 is 3,[56]\d\d s {side}"):
+        refuse(tmp_path, said | {"clock_s": said["clock_s"] + shift_s}, began=said["clock_s"])
+
+
+def test_a_full_disk_is_seen(tmp_path: Path) -> None:
+    """A real file system of 1 MB."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    try:
+        assert cluster.full(tmp_path) == "No space left on device"
+        assert cluster.full(tmp_path, 1000) is None
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port", "head:99999"])
+def test_an_address_without_a_port_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="--address must be HOST:PORT or auto, but got"):
+        cluster.connect(address)
+
+
+def test_a_cluster_that_does_not_answer_is_named_in_seconds() -> None:
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:9 does not answer within 5 s .* ray start --head"):
+        cluster.connect("127.0.0.1:9")
+
+
+def node(**resources: float) -> dict[str, Any]:
+    return {"Alive": True, "Resources": resources}
+
+
+def test_without_gpus_the_slots_of_all_nodes_count_and_none_is_split() -> None:
+    nodes = [node(CPU=3.0), node(CPU=5.0), node(), {**node(CPU=8.0), "Alive": False}]
+    have = cluster.capacity("cpu", nodes, num_threads=2, gpu_memory_gb=8, predicted=[GIB] * 9)
+    assert (have.workers, have.per_card, have.gpus, have.budget_bytes) == (3, 2, 0.0, 8 * GIB)
+    assert cluster.capacity("cpu", nodes, num_threads=2, gpu_memory_gb=8, predicted=[GIB] * 2).workers == 2
+
+
+def test_each_card_holds_the_largest_trials_that_can_meet_on_it() -> None:
+    """Four cards of 8 GiB, 8 threads each: 2 + 2 GiB and two contexts fit, a third of 4 GiB would not."""
+    nodes = [node(CPU=16.0, GPU=2.0), node(CPU=16.0, GPU=2.0), node(CPU=4.0)]
+    predicted = [2 * GIB] * 8 + [4 * GIB] * 2
+    have = cluster.capacity("cuda", nodes, num_threads=1, gpu_memory_gb=10, predicted=predicted)
+    assert have.per_card == 2  # 4 + 4 + 1 GiB; with a third of 2 GiB it would be 11.5
+    assert have.workers == 8
+    assert have.gpus == 0.5
+    largest = sorted(predicted)[-have.per_card :]
+    assert sum(largest) <= have.budget_bytes == 10 * GIB - 2 * CUDA_CONTEXT_BYTES
+
+
+def test_a_trial_that_fills_a_card_has_it_alone() -> None:
+    nodes = [node(CPU=16.0, GPU=1.0)] * 4
+    have = cluster.capacity("cuda", nodes, num_threads=2, gpu_memory_gb=8, predicted=[7 * GIB] * 12)
+    assert (have.workers, have.per_card, have.gpus) == (4, 1, 1.0)
