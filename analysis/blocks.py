@@ -34,6 +34,8 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    words: bool = False
+    """Cells are sentences: aligned to the left, and broken over lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def _html(index: int, block: Block) -> str:
     if isinstance(block, Heading):
         return f'<h{block.level} id="s{index}">{html.escape(block.text)}</h{block.level}>'
     if isinstance(block, Text):
-        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(block.text))
+        text = _inline(block.text)
         text = re.sub(r"&lt;(https?://[^&\s]+)&gt;", r'<a href="\1">\1</a>', text)
         state = block.state.replace(" ", "-")
         mark = f"<b>{MARKS[block.state]}</b> " if block.state else ""
@@ -90,10 +92,16 @@ def _html(index: int, block: Block) -> str:
         caption = f"<figcaption>{html.escape(block.caption)}</figcaption>"
         return f'<figure id="{html.escape(block.name)}">{svg}{caption}</figure>'
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in block.header)
-    rows = "\n".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in block.rows)
+    rows = "\n".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in row)}</tr>" for row in block.rows)
     caption = f"<caption>{html.escape(block.caption)}</caption>" if block.caption else ""
-    table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+    words = ' class="words"' if block.words else ""
+    table = f"<table{words}>{caption}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
     return f'<div class="scroll">{table}</div>'
+
+
+def _inline(text: str) -> str:
+    """Escape a text, with what is in backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _own_ids(svg: str, name: str) -> str:
@@ -111,6 +119,6 @@ def _markdown(block: Block, figures: str) -> str:
     if isinstance(block, Figure):
         return f"![{block.caption}]({figures}/{block.name}.svg)\n\n*{block.caption}*"
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in (block.header, *block.rows)]
-    align = [":--", *["--:"] * (len(block.header) - 1)]
+    align = [":--", *[":--" if block.words else "--:"] * (len(block.header) - 1)]
     lines = [f"| {' | '.join(row)} |" for row in (escaped[0], align, *escaped[1:])]
     return "\n".join([*([f"*{block.caption}*", ""] if block.caption else []), *lines])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from analysis import report_new, report_thesis
 from analysis.addresses import TRACKING_HELP, project_root
-from analysis.blocks import Block, Figure, Text, to_html, to_markdown
+from analysis.blocks import Block, Figure, Heading, Text, to_html, to_markdown
 from analysis.comparison import by_data
 from analysis.figures import Curve
 from analysis.findings import Evidence
@@ -59,9 +59,12 @@ def write(runs: Runs, out_dir: Path, data: str | None = None) -> tuple[Path, Pat
 
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
+        thesis = report_thesis.sections(evidence, histories)
         blocks: list[Block] = [
             *_preface(trials, [group[0].data.text for group in groups if group[0].data != trials[0].data], runs),
-            *report_thesis.sections(evidence, histories),
+            Heading(text="At a glance"),
+            report_thesis.at_a_glance(thesis),
+            *thesis,
             *report_new.sections(evidence, _pictures(trials, out_dir, runs.tracking_uri), histories),
         ]
         return _files(out_dir, blocks)

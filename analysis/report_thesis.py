@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from analysis import figures
-from analysis.blocks import Block, Figure, Heading, Table, Text
+from analysis.blocks import MARKS, Block, Figure, Heading, Table, Text
 from analysis.findings import Evidence, Verdict, judge, upper_ratio
 from analysis.published import model_name, published
 from analysis.runs import Trial
@@ -48,6 +48,18 @@ def sections(evidence: Evidence, histories: Histories) -> list[Block]:
     return blocks
 
 
+def at_a_glance(blocks: Sequence[Block]) -> Table:
+    """Return every verdict of the sections in one table, to stand before them."""
+    rows, title = [], ""
+    for block in blocks:
+        if isinstance(block, Heading):
+            title = block.text
+        elif isinstance(block, Text) and block.state:
+            words = block.text.split(": ", 1)[-1]
+            rows.append((title, f"{MARKS[block.state]} {block.state}", words[0].upper() + words[1:]))
+    return Table(header=("question", "the thesis's finding", "here"), rows=tuple(rows), words=True)
+
+
 def accuracy_cell(trial: Trial | None, evidence: Evidence) -> str:
     """Return a test accuracy with its interval: `91.2 [87.7, 94.6]`."""
     if trial is None or "test_accuracy" not in trial.metrics:
@@ -66,7 +78,7 @@ def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories
     ]
     if not any(ours.values()):
         return [*blocks, _not_run(experiment.command)]
-    blocks.append(_accuracies(experiment.rows, ours, evidence))
+    blocks.append(_accuracies(experiment.rows, ours, evidence, stand_in=stand_in))
     if stand_in:
         blocks.append(Text(text="No run here starts from ImageNet weights: ours start from random ones, all alike."))
     blocks += [_verdict(judge(claim, ours[claim.better], ours[claim.worse], evidence)) for claim in experiment.claims]
@@ -107,7 +119,9 @@ def _footprint(evidence: Evidence) -> list[Block]:
     ]
 
 
-def _accuracies(rows: Sequence[str], ours: dict[str, Trial | None], evidence: Evidence) -> Table:
+def _accuracies(
+    rows: Sequence[str], ours: dict[str, Trial | None], evidence: Evidence, *, stand_in: bool = False
+) -> Table:
     """Return test accuracies by category, the thesis's and ours."""
     categories = ("youtube", *(name for name in published()["categories"] if name != "youtube"))
     lines = []
@@ -117,7 +131,9 @@ def _accuracies(rows: Sequence[str], ours: dict[str, Trial | None], evidence: Ev
         for category in categories:
             value = trial.metrics.get(f"test_accuracy_{category}") if trial else None
             cells.append(f"{100 * theirs[category]:.1f} / {'-' if value is None else f'{100 * value:.1f}'}")
-        lines.append((name, f"{100 * theirs['overall']:.1f}", accuracy_cell(trial, evidence), *cells))
+        random = stand_in and MODELS[name].get("start") == "imagenet" and trial
+        shown = f"{name} (ours: random start)" if random else name
+        lines.append((shown, f"{100 * theirs['overall']:.1f}", accuracy_cell(trial, evidence), *cells))
     return Table(
         header=("model", "thesis", "ours [95 %]", *categories),
         rows=tuple(lines),
@@ -167,6 +183,11 @@ def _ratios(evidence: Evidence) -> list[Block]:
         if ours:
             base = evidence.base(ours[0][1])
             blocks.append(Text(text=f"Lite0 {name}: {upper_ratio(evidence, ours, base, 0.05)}"))
+    for ratio in (0.25, 0.3, 0.35):
+        shown = f"Lite0 pruned by {100 * ratio:.0f} %"
+        words = f"at {100 * ratio:.0f} %, pruning with the teacher beats pruning without"
+        claim = Claim(words=words, better=f"{shown} with KD", worse=shown)
+        blocks.append(_verdict(judge(claim, found[True, ratio], found[False, ratio], evidence)))
     svg = figures.lines(
         [row for row in series if row.x], x_label="prune ratio (%)", y_label="test accuracy (%)", percent_x=True
     )

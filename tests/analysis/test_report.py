@@ -102,6 +102,9 @@ def test_every_experiment_of_the_thesis_has_its_verdict(whole: Runs, tmp_path: P
         "Held: global pruning beats local, by +",
         "Lite0 without KD: Up to 30 % can be pruned",
         "Lite0 with KD: Up to 35 % can be pruned",
+        "Held: at 35 %, pruning with the teacher beats pruning without, by +",
+        "| Local or global pruning | \N{CHECK MARK} held | Global pruning beats local, by +",
+        "| One-shot or iterative pruning | \N{EM DASH} not run | ",
         "Held: alpha 0.75 beats 0, by +",
         "Held: without a schedule, KD beats no KD, by +",
         "| Lite0 int8 | Lite0 imagenet | ",
@@ -142,6 +145,15 @@ def test_what_was_not_run_is_said_with_its_command(kd_alpha_store: str, tmp_path
             command
         )
     assert "drawn faces at 64 px" in text
+
+
+def test_random_starts_stand_in_where_no_run_starts_from_imagenet(kd_alpha_store: str, tmp_path: Path) -> None:
+    _, markdown = write(read_runs(kd_alpha_store), tmp_path)
+    text = markdown.read_text()
+    assert "| B0, ImageNet (ours: random start) | 90.0 | " in text
+    assert "No run here starts from ImageNet weights: ours start from random ones, all alike." in text
+    transfer = text[text.index("## Transfer learning") : text.index("## Fine-tuning")]
+    assert "| B0, ImageNet | 90.0 | not run |" in transfer
 
 
 def test_other_stores_are_left_out_and_named(kd_alpha_store: str, tmp_path: Path) -> None:
