@@ -12,11 +12,11 @@ from analysis.deployment import deployment_of
 from analysis.objectives import COSTS, describe_score
 from analysis.runs import Trial
 from data_store.errors import InputError
-from trainables.artifact_files import RECIPE_FILE, WEIGHTS_FILE, content_digest, read_recipe
+from trainables.artifact_files import INT8_FILE, ONNX_FILE, RECIPE_FILE, WEIGHTS_FILE, content_digest, read_recipe
 
 MODEL = "model"
 CARD = "README.md"
-OPTIONAL = ("model.onnx", "model.int8.onnx")
+OPTIONAL = (ONNX_FILE, INT8_FILE)
 
 
 def export(

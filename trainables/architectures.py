@@ -103,10 +103,11 @@ def check_resolution(name: str, resolution_px: int) -> None:
     Raises:
         InputError: It shrinks the input to less than one pixel, or no network has this name.
     """
-    if named(name).name and resolution_px < STRIDE_PX:
+    row = named(name)
+    if resolution_px < STRIDE_PX:
         raise InputError(
             f"the resolution must be at least {STRIDE_PX} px, by which {name} shrinks its input, but got "
-            f"{resolution_px}; use {ARCHITECTURES[name].resolution_px}"
+            f"{resolution_px}; use {row.resolution_px}"
         )
 
 

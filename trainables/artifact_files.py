@@ -11,6 +11,8 @@ from data_store.errors import InputError
 
 RECIPE_FILE = "recipe.json"
 WEIGHTS_FILE = "weights.safetensors"
+ONNX_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
 SCHEMA_VERSION = 2
 
 PruningHistory = tuple[tuple[str, bool, tuple[int, ...]], ...]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from data_store.errors import InputError
+from trainables.architectures import check_resolution
 
 RECIPE_VERSION = 2
 """Moves whenever the same config would train to other numbers; the golden losses move with it."""
@@ -259,6 +260,7 @@ class TrialConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_resolution(self.architecture, self.resolution_px)
         _require(0 <= self.alpha <= 1, "alpha must lie in [0, 1]", self.alpha, "use 0.25")
         _require(self.temperature > 0, "temperature must be above 0", self.temperature, "use 1")
         _require(self.num_threads >= 1, "num_threads must be at least 1", self.num_threads, "use 1")

@@ -127,7 +127,7 @@ def _fill(model: "nn.Module", state: "dict[str, Tensor]", architecture: str, sou
         )
 
 
-def _convert(file: Path, architecture: str, folder: Path) -> None:
+def convert(file: Path, architecture: str, folder: Path) -> None:
     """Check a file of weights and make a model folder of it, whole or not at all."""
     import os
 
@@ -158,7 +158,7 @@ def _convert(file: Path, architecture: str, folder: Path) -> None:
 
 
 def _main() -> int:
-    _convert(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    convert(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
     return 0
 
 

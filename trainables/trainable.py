@@ -61,6 +61,7 @@ class DetectorTrial(tune.Trainable):
         from trainables import training
         from trainables.artifacts import load_model, recipe_for
         from trainables.checkpoints import restore
+        from trainables.data_rules import check_crops
 
         if store is not None:
             self.crops = attach(store)
@@ -68,6 +69,7 @@ class DetectorTrial(tune.Trainable):
         with _traceback_kept(self.assignment):
             self.trial = from_dict(self.assignment.config)
             training.fix_threads(self.trial.num_threads)
+            check_crops(self.crops, self.trial)
             self.recipe = recipe_for(self.trial.architecture, self.trial.resolution_px)
             self.fit = training.start(self.trial, Path(self.assignment.start) if self.assignment.start else None)
             if self.assignment.checkpoint:

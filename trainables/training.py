@@ -22,6 +22,7 @@ from trainables.architectures import build, forward, normalise
 from trainables.artifact_files import ModelRecipe, PruningHistory
 from trainables.artifacts import load_model, recipe_for
 from trainables.augmentation import augment, epoch_parameters, to_float
+from trainables.data_rules import check_crops
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
 from trainables.pruning import CostOf, prune
 from trainables.recipes import Recipe, TrialConfig
@@ -311,6 +312,7 @@ def train(
         after_epoch: Called after each epoch.
     """
     fix_threads(config.num_threads)
+    check_crops(crops, config)
     recipe = recipe_for(config.architecture, config.resolution_px)
     fit = start(config, start_folder)
     teacher = load_model(teacher_folder) if teacher_folder else None

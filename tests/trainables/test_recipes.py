@@ -83,6 +83,8 @@ def test_identity_ignores_what_a_recipe_is_called() -> None:
         ({"precision": "fp8"}, "precision must be fp32 or amp, but got 'fp8'"),
         ({"micro_batch": 64}, r"micro_batch must lie in \[1, 32\] \(the batch size\), but got 64"),
         ({"weights": "none", "pruning": Pruning(ratio=0.3)}, "pruning starts from trained weights, but got 'none'"),
+        ({"architecture": "B9"}, "must be one of B0, .*, but got 'B9'"),
+        ({"resolution_px": 31}, "at least 32 px, by which Lite0 shrinks its input, but got 31; use 224"),
         ({"device": "tpu"}, "device must be cpu or cuda, but got 'tpu'"),
     ],
 )

@@ -1,0 +1,47 @@
+"""What a store must hold so that a trial on it means something; checked before anything is trained."""
+
+import numpy as np
+
+from data_store.errors import InputError
+from data_store.manifest import Manifest
+from data_store.resident import Crops
+from data_store.shards import SPLITS
+from trainables.recipes import TrialConfig
+
+
+def check_counts(manifest: Manifest, config: TrialConfig) -> None:
+    """Check what the store's manifest can tell, without reading a crop.
+
+    Raises:
+        InputError: There are fewer training crops than a batch, or a split lacks a category that another one has.
+    """
+    num_train, batch_size = sum(manifest.counts.get("train", {}).values()), config.recipe.batch_size
+    if num_train < batch_size:
+        raise InputError(
+            f"the training split must hold a batch of {batch_size} crops, but {manifest.store} has {num_train}; "
+            "build a store of more frames or videos"
+        )
+    everywhere = sorted({category for split in SPLITS for category in manifest.counts.get(split, {})})
+    for split in SPLITS:
+        missing = [category for category in everywhere if not manifest.counts.get(split, {}).get(category)]
+        if missing:
+            raise InputError(
+                f"every category must be in every split, but {split} of {manifest.store} has no crop of "
+                f"{', '.join(missing)}; build the store from more videos, by another --split, or without that category"
+            )
+
+
+def check_crops(crops: Crops, config: TrialConfig) -> None:
+    """Check a store that is at hand.
+
+    Raises:
+        InputError: As ``check_counts``; or a split has real crops only, or fakes only.
+    """
+    check_counts(crops.manifest, config)
+    for split in SPLITS:
+        labels = np.unique(crops.split(split).labels)
+        if len(labels) < 2:
+            raise InputError(
+                f"every split must hold real and fake crops, but {split} of {crops.manifest.store} has only "
+                f"{'fake' if labels[0] else 'real'} ones; build the store from more videos or by another --split"
+            )

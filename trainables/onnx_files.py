@@ -1,0 +1,115 @@
+"""A model as ONNX files: written from its folder, and run by ONNX Runtime on the CPU.
+
+Input ``images``, float32 (batch, 3, resolution_px, resolution_px), already normalised; output ``logits``, (batch,).
+Run as ``python -m trainables.onnx_files FOLDER ...``: writes ``model.onnx`` into each model folder that lacks it.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_store.errors import run_command
+from trainables.artifact_files import ONNX_FILE
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from torch import nn
+
+INPUT, OUTPUT = "images", "logits"
+
+
+def export_onnx(folder: Path) -> Path:
+    """Write ``model.onnx`` into a model's folder, whole or not at all, and return its path.
+
+    It takes seconds, so a trial leaves it to whoever runs it; a file that is there is left alone.
+
+    Raises:
+        InputError: The folder holds no model.
+    """
+    from trainables.artifacts import load_model
+
+    file = folder / ONNX_FILE
+    if not file.exists():
+        model, recipe = load_model(folder)
+        write_onnx(model, recipe.resolution_px, file)
+    return file
+
+
+def write_onnx(model: "nn.Module", resolution_px: int, file: Path) -> None:
+    """Write a network on the CPU as an ONNX file that takes any number of images, whole or not at all."""
+    import torch
+    from torch import nn
+
+    class Logits(nn.Module):
+        """The network with (batch,) logits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.network(images).squeeze(1)  # type: ignore[no-any-return]
+
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    images = torch.zeros(2, 3, resolution_px, resolution_px)
+    with _quiet_exporter(), torch.no_grad():
+        torch.onnx.export(
+            Logits().eval(),
+            (images,),
+            partial,
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            external_data=False,
+            verbose=False,
+        )
+    partial.replace(file)
+
+
+def open_session(file: Path, num_threads: int) -> "onnxruntime.InferenceSession":
+    """Open an ONNX file for the CPU; the bits of its results depend on the number of threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # trials run beside it
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(session: "onnxruntime.InferenceSession", images: np.ndarray) -> np.ndarray:
+    """Return logits (batch,) float32 of normalised images (batch, 3, resolution_px, resolution_px) float32."""
+    (logits,) = session.run([OUTPUT], {INPUT: images})
+    return np.asarray(logits, np.float32)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's remarks to itself: it warns of opset conversions and of its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _main() -> int:
+    for folder in sys.argv[1:]:
+        export_onnx(Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(_main)
