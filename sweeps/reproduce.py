@@ -34,11 +34,16 @@ CLOCKED = (keys.SECONDS, keys.PREDICTED_MEMORY_MB, keys.PEAK_MEMORY_MB)
 
 
 def differences(recorded: Mapping[str, float], again: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """Return (recorded, again) of the metrics that are not equal to the bit; `nan` where one side has none."""
+    """Return (recorded, again) of the metrics that are not equal to the bit.
+
+    Scores that only one side has count as different when the record has them: later code may know more scores.
+    """
     found = {}
-    for key in sorted(set(again) - set(CLOCKED)):
-        old, new = recorded.get(key, math.nan), again[key]
-        if old != new and not (key in recorded and math.isnan(old) and math.isnan(new)):
+    for key in sorted(set(recorded) - set(CLOCKED)):
+        if key not in again and not key.startswith(("val_", "test_")):
+            continue  # measured after the trial: latency and its noise
+        old, new = recorded[key], again.get(key, math.nan)
+        if old != new and not (key in again and math.isnan(old) and math.isnan(new)):
             found[key] = (old, new)
     return found
 
@@ -115,10 +120,13 @@ def _check_store(store: str, trial: Recorded) -> None:
 def _verdict(trial: Recorded, again: Mapping[str, Any], terminal: Terminal) -> int:
     """Say what is equal and what is not; return the exit code."""
     found = differences(trial.metrics, again["metrics"])
-    compared = sum(key not in CLOCKED for key in again["metrics"])
+    compared = sum(key in trial.metrics for key in again["metrics"] if key not in CLOCKED)
+    new = sorted(key for key in again["metrics"] if key not in trial.metrics and key not in CLOCKED)
+    if new:
+        terminal.line("new", f"{len(new)} metrics that the record does not have: {', '.join(new[:4])} ...")
     weights = again["model"] == trial.model
     if not found and weights:
-        terminal.line("equal", f"all {compared} metrics and the weights ({trial.model[:8]}), to the bit")
+        terminal.line("equal", f"all {compared} recorded metrics and the weights ({trial.model[:8]}), to the bit")
         return 0
     if found:
         rows = [[key, f"{old:.9g}", f"{new:.9g}", f"{new - old:+.2g}"] for key, (old, new) in found.items()]

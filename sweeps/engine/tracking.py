@@ -4,6 +4,8 @@ Every write can be repeated after a crash without doubling anything: runs are lo
 and curve values are sent only for the epochs that the server lacks.
 """
 
+import contextlib
+import sqlite3
 import subprocess
 import urllib.error
 import urllib.request
@@ -75,7 +77,7 @@ class Tracking:
         check_server(uri)
         local = uri.startswith("sqlite:")
         if local:
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            _open_file(Path(uri.removeprefix("sqlite:///")))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.client = MlflowClient(uri)
@@ -183,6 +185,13 @@ class Tracking:
 
         now_ms = _now_ms()
         self.client.log_batch(run_id, metrics=[Metric(key, value, now_ms, step) for key, value in values.items()])
+
+
+def _open_file(path: Path) -> None:
+    """Make the store's file such that whoever reads it, as `make ui` and the plots do, never keeps us from writing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
 
 
 def _params(planned: PlannedTrial) -> dict[str, str]:

@@ -187,7 +187,21 @@ def test_a_record_that_is_no_trial_is_refused(change: dict[str, str], words: str
 def test_only_what_a_clock_decides_may_differ() -> None:
     assert differences({"a": 1.0, "seconds": 3.0, "latency_ratio": 1.0}, {"a": 1.0, "seconds": 4.0}) == {}
     assert differences({"a": 1.0}, {"a": 1.0 + 2**-52}) == {"a": (1.0, 1.0 + 2**-52)}
-    assert list(differences({}, {"a": 1.0})) == ["a"]
     assert differences({"a": float("nan")}, {"a": float("nan")}) == {}
     assert list(differences({"a": 1.0}, {"a": float("nan")})) == ["a"]
+    assert list(differences({"val_auc": 1.0}, {})) == ["val_auc"]
+    assert differences({}, {"val_new_score": 1.0}) == {}
     assert set(CLOCKED) == {"seconds", "predicted_memory_mb", "peak_memory_mb"}
+
+
+def test_who_reads_the_store_does_not_keep_the_sweep_from_writing(tmp_path: Path) -> None:
+    """A reader in the middle of its transaction, as MLflow's own server is while it answers a page."""
+    import sqlite3
+
+    tracking = Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="e", sweep="e", results=tmp_path, tags={})
+    reader = sqlite3.connect(tmp_path / "mlflow.db")
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT COUNT(*) FROM runs").fetchone() == (1,)
+    tracking.costs(tracking.parent, {keys.LATENCY_RATIO: 0.5})
+    assert tracking.client.get_run(tracking.parent).data.metrics == {keys.LATENCY_RATIO: 0.5}
+    reader.close()
