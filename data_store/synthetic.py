@@ -128,7 +128,7 @@ def frames(settings: SyntheticSettings, category: str, target: str, source: str)
     return (take[category] for take in takes(settings, (category,), target, source))
 
 
-class _VideoFile:
+class VideoFile:
     """An H.264 file that frames are added to; the same frames give the same bytes."""
 
     def __init__(self, path: Path, settings: SyntheticSettings) -> None:
@@ -169,7 +169,7 @@ def write_pair(root: Path, settings: SyntheticSettings, pair: tuple[str, str]) -
     for target, source in (pair, pair[::-1]):
         with ExitStack() as stack:
             files = {
-                c: stack.enter_context(_VideoFile(video_path(root, c, target, source), settings)) for c in CATEGORIES
+                c: stack.enter_context(VideoFile(video_path(root, c, target, source), settings)) for c in CATEGORIES
             }
             for shot in takes(settings, CATEGORIES, target, source):
                 for category, frame in shot.items():

@@ -14,12 +14,14 @@ from PIL import Image, ImageDraw, ImageFont
 from demo.footage import Planes
 from demo.verdicts import AUTHENTIC, DEEPFAKE, TOO_SMALL, UNCERTAIN
 
+LOOKING = "looking"
+"""In place of a verdict before a face's first score."""
 COLOURS = {
     AUTHENTIC: (30, 158, 90),
     DEEPFAKE: (224, 49, 49),
     UNCERTAIN: (214, 140, 0),
     TOO_SMALL: (120, 126, 134),
-    "looking": (120, 126, 134),
+    LOOKING: (120, 126, 134),
 }
 """RGB; also the page's."""
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
@@ -47,7 +49,7 @@ class Mark:
     width: float
     height: float
     verdict: str
-    """A verdict's word, or ``looking`` before the first score."""
+    """A verdict's word, or ``LOOKING``."""
     probability: float | None
     """Of being fake; None where it was not scored."""
 

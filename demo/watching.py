@@ -1,6 +1,6 @@
 """Frame after frame in, the same frames with what is to be drawn on each out; scores and faces are kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from analysis.calibration import Calibration
 from data_store.settings import FaceSettings
-from demo.drawing import Mark
+from demo.drawing import LOOKING, Mark
 from demo.finding import FaceFinder
 from demo.footage import Picture
 from demo.scoring import Scorer
-from demo.tracking import Sighting, Track, Tracker, is_cut, thumbnail
+from demo.tracking import Place, Sighting, Track, Tracker, is_cut, thumbnail
 from demo.verdicts import TOO_SMALL, Face, named
 
 SCORES_PER_S = 6.0
@@ -111,6 +111,10 @@ class Watch:
         left, self._pending = list(self._mark(self._tracker.tracks)), []
         return left
 
+    def now(self, time_s: float) -> tuple[Mark, ...]:
+        """What is known of the last frame taken, before the next one comes: for a live picture."""
+        return self._marks([(track, track.place) for track in self._tracker.tracks], time_s)
+
     def _is_key(self, picture: Picture) -> bool:
         if not self._pending or self._cut:
             return True
@@ -161,20 +165,22 @@ class Watch:
     def _mark(self, tracks: list[Track]) -> Iterator[Marked]:
         """Pair the pending frames with the places of the faces in them."""
         for step, picture in enumerate(self._pending):
-            marks = []
-            for track in tracks:
-                place = track.path[step] if step < len(track.path) else None
-                if place is None or track.number is None:
-                    continue
-                face = self._face(track.number)
-                face.seen(picture.time_s)
-                chance = None if track.small else face.around(picture.time_s)
-                word = TOO_SMALL if track.small else "looking" if chance is None else named(chance)
-                left, top, width, height = place.corners()
-                marks.append(
-                    Mark(
-                        face=track.number, left=left, top=top, width=width, height=height, verdict=word,
-                        probability=chance,
-                    )
-                )  # fmt: skip
-            yield Marked(picture=picture, marks=tuple(marks), key=step == 0)
+            places = [(track, track.path[step] if step < len(track.path) else None) for track in tracks]
+            yield Marked(picture=picture, marks=self._marks(places, picture.time_s), key=step == 0)
+
+    def _marks(self, places: Sequence[tuple[Track, Place | None]], time_s: float) -> tuple[Mark, ...]:
+        marks = []
+        for track, place in places:
+            if place is None or track.number is None:
+                continue
+            face = self._face(track.number)
+            face.seen(time_s)
+            chance = None if track.small else face.around(time_s)
+            word = TOO_SMALL if track.small else LOOKING if chance is None else named(chance)
+            left, top, width, height = place.corners()
+            marks.append(
+                Mark(
+                    face=track.number, left=left, top=top, width=width, height=height, verdict=word, probability=chance
+                )
+            )  # fmt: skip
+        return tuple(marks)
