@@ -14,6 +14,8 @@ from data_store.manifest import read_manifest
 from data_store.settings import FaceSettings
 
 DEPLOYMENT_FILE = "deployment.json"
+DRAWN_PROFILE = "demo"
+"""The engine's profile of a sweep on the built-in data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class Deployment:
     """Side of that store's crops; None where it is not known: the model's own input side."""
     calibration: Calibration = field(default_factory=Calibration)
     """From logits to probabilities."""
+    caution: str = ""
+    """What the model must not be trusted with, because of what it was trained on."""
     notes: tuple[str, ...] = ()
     """What is not known, and what is assumed instead."""
 
@@ -35,6 +39,7 @@ class Deployment:
             "faces": dataclasses.asdict(self.faces),
             "crop_px": self.crop_px,
             "calibration": self.calibration.as_dict(),
+            "caution": self.caution,
         }
         (folder / DEPLOYMENT_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
@@ -55,6 +60,7 @@ def read_deployment(folder: Path) -> Deployment:
             faces=FaceSettings(**values["faces"]),
             crop_px=None if values["crop_px"] is None else int(values["crop_px"]),
             calibration=calibration_from(values["calibration"]),
+            caution=str(values["caution"]),
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(
@@ -73,7 +79,15 @@ def deployment_of(trial: Trial, tracking_uri: str) -> Deployment:
     faces, crop_px, notes = _crops_of(trial)
     predictions = read_predictions(trial, tracking_uri, "val")
     calibration = Calibration() if predictions is None else fit(predictions.logit, predictions.label)
-    return Deployment(faces=faces, crop_px=crop_px, calibration=calibration, notes=notes)
+    return Deployment(faces=faces, crop_px=crop_px, calibration=calibration, caution=_caution(trial), notes=notes)
+
+
+def _caution(trial: Trial) -> str:
+    if trial.smoke:
+        return "this model comes from a smoke run: trained for a step or two, its verdicts mean nothing"
+    if trial.tags.get("profile") == DRAWN_PROFILE:
+        return "this model was trained on drawn faces: what it says of filmed ones means nothing"
+    return ""
 
 
 def _crops_of(trial: Trial) -> tuple[FaceSettings, int | None, tuple[str, ...]]:

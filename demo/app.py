@@ -11,12 +11,14 @@ import argparse
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.addresses import TRACKING_HELP
 from data_store.errors import InputError, run_command
 from demo.annotate import MAX_MINUTES
+from demo.choosing import TRAIN_FIRST
 from demo.examples import Examples
 from demo.jobs import Jobs, work_folder
 from demo.scoring import PRECISIONS, RUNTIMES
@@ -57,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with work_folder() as root, listening(options.host, options.port) as listener:
         models = Models(settings)
         examples = Examples(root, options.examples)
-        found, why = models.offers()
         jobs = Jobs(root, models.open, max_minutes=options.max_minutes)
         try:
-            _greet(listener, len(found), why, options.host)
+            _greet(listener, options.host)
+            threading.Thread(target=_count, args=(models,), daemon=True).start()  # MLflow takes seconds to load
             _serve(Server(settings, models, jobs, examples), listener)
         finally:
             jobs.close()
@@ -79,6 +81,11 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(f"--max-mb must be above 0, but got {options.max_mb:g}; use {MAX_MB:g}")
     if not 0 <= options.port < 65536:
         raise InputError(f"--port must lie between 0 and 65535, but got {options.port}; leave it out for {PORT}")
+    if options.models is not None and not options.models.is_dir():
+        raise InputError(
+            f"--models must be a folder of exported models, but {options.models} is not one; make it with: "
+            "python analysis/pick.py --export MODELS/NAME"
+        )
     if options.examples is not None and not options.examples.is_dir():
         raise InputError(f"--examples must be a folder of videos, but {options.examples} is not one; check the path")
 
@@ -102,7 +109,7 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _greet(listener: socket.socket, num_models: int, why: str, host: str) -> None:
+def _greet(listener: socket.socket, host: str) -> None:
     address, port = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     sys.stdout.write(f"open     http://{shown}:{port}\n")
@@ -112,8 +119,18 @@ def _greet(listener: socket.socket, num_models: int, why: str, host: str) -> Non
             "         time and disk; there is no password and no encryption, and browsers give no camera to such a\n"
             "         page. Use it in a network that you trust, or behind a proxy that asks who comes.\n"
         )
-    sys.stdout.write(f"models   {num_models} on offer\n" + (f"note     {why}\n" if why else ""))
     sys.stdout.write("stop     Ctrl-C\n")
+    sys.stdout.flush()
+
+
+def _count(models: Models) -> None:
+    """Say how many models there are, when that is known."""
+    try:
+        found, why = models.offers()
+    except InputError as error:
+        found, why = [], str(error)
+    train = "" if found else f"; train one: {TRAIN_FIRST}"
+    sys.stdout.write(f"models   {len(found)} on offer{train}\n" + (f"note     {why}\n" if why else ""))
     sys.stdout.flush()
 
 

@@ -76,7 +76,7 @@ def open_model(
         inner = folder / "model"
         if not (folder / RECIPE_FILE).is_file() and (inner / RECIPE_FILE).is_file():
             folder = inner
-        return _ready(folder.resolve().name, folder, read_deployment(folder), (), runtime, precision)
+        return _ready(folder.resolve().name, folder, read_deployment(folder), runtime, precision)
     if len(name) != 32 or set(name) - set("0123456789abcdef"):
         raise InputError(
             f"--model must be a model's folder or a run's id, but {name!r} is neither; name a folder that holds "
@@ -85,7 +85,7 @@ def open_model(
     uri = tracking_uri or default_tracking_uri()
     trial = read_trial(name, uri)
     folder = model_folder(trial, uri, project_root() / CACHE / "models" / trial.run_id)
-    return _ready(trial.name, folder, deployment_of(trial, uri), _smoke_note(trial), runtime, precision)
+    return _ready(trial.name, folder, deployment_of(trial, uri), runtime, precision)
 
 
 def offers(models: Path | None, tracking_uri: str | None = None) -> tuple[list[Offer], str]:
@@ -98,17 +98,18 @@ def offers(models: Path | None, tracking_uri: str | None = None) -> tuple[list[O
         tracking_uri: MLflow's address; the project's own when None.
 
     Returns:
-        The models, best accuracy first within each group, and why MLflow offers none (empty where it does).
+        The models, best accuracy first within each group, and what is missing: why MLflow offers none, and
+        which folders hold no model that can be read; empty where nothing is.
     """
-    found = [] if models is None else _exported(models)
+    found, broken = ([], []) if models is None else _exported(models)
     uri = tracking_uri or default_tracking_uri()
     try:
         trials = read_runs(uri, cache=project_root() / CACHE).trials
     except InputError as error:
-        return found, str(error)
+        return found, "; ".join([*broken, str(error)])
     for group in by_data(trials):
         found += _front(group)
-    return found, ""
+    return found, "; ".join(broken)
 
 
 def _front(trials: tuple[Trial, ...]) -> list[Offer]:
@@ -142,18 +143,18 @@ def _recorded(trial: Trial) -> Offer:
     )
 
 
-def _exported(models: Path) -> list[Offer]:
-    if not models.is_dir():
-        raise InputError(
-            f"--models must be a folder of exported models, but {models} is not one; make it with: "
-            "python analysis/pick.py --export MODELS/NAME"
-        )
+def _exported(models: Path) -> tuple[list[Offer], list[str]]:
     folders = [models, *sorted(models.iterdir())] if (models / RECIPE_FILE).is_file() else sorted(models.iterdir())
-    found = []
+    found: list[Offer] = []
+    broken: list[str] = []
     for folder in folders:
         if not (folder / RECIPE_FILE).is_file():
             continue
-        recipe = read_recipe(folder)
+        try:
+            recipe = read_recipe(folder)
+        except InputError as error:
+            broken.append(f"{folder.name} is left out: {error}")
+            continue
         size = sum(file.stat().st_size for file in folder.glob("weights.*")) / 1e6
         formats = [precision for precision, file in FILES.items() if (folder / file).is_file()]
         found.append(
@@ -169,16 +170,10 @@ def _exported(models: Path) -> list[Offer]:
                 folder=folder,
             )
         )
-    return found
+    return found, broken
 
 
-def _smoke_note(trial: Trial) -> tuple[str, ...]:
-    return ("this model comes from a smoke run: trained for a step or two, its verdicts mean nothing",) * trial.smoke
-
-
-def _ready(
-    name: str, folder: Path, deployment: Deployment, notes: tuple[str, ...], runtime: str, precision: str
-) -> ChosenModel:
+def _ready(name: str, folder: Path, deployment: Deployment, runtime: str, precision: str) -> ChosenModel:
     scorer = open_scorer(folder, runtime=runtime, precision=precision)
     recipe = scorer.recipe
     watched = Watched(
@@ -187,6 +182,6 @@ def _ready(
         crop_px=deployment.crop_px or recipe.resolution_px,
         calibration=deployment.calibration,
     )
-    said = [*notes, *deployment.notes, *([scorer.note] if scorer.note else [])]
+    said = [note for note in (deployment.caution, *deployment.notes, scorer.note) if note]
     detail = f"{recipe.architecture} at {recipe.resolution_px} px, {scorer.runtime}"
     return ChosenModel(name=name, detail=detail, watched=watched, notes=tuple(said))

@@ -3,7 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const DASHES = ["", "7 4", "2 4", "10 3 2 3"];
-const PAD = { left: 40, right: 10, top: 8, bottom: 20 };
+const PAD = { left: 46, right: 12, top: 8, bottom: 20 };
 
 function svgNode(name, attributes, text) {
   const node = document.createElementNS(SVG, name);
@@ -77,12 +77,10 @@ class Timeline {
     zone(low, high, colours.uncertain);
     zone(0, low, colours.authentic);
     for (const value of [0, 0.5, 1]) parts.push(svgNode("text", { x: PAD.left - 6, y: this.y(value) + 4, "text-anchor": "end" }, `${100 * value} %`));
-    const marks = Math.max(1, Math.min(6, Math.floor(this.width / 110)));
-    for (let i = 0; i <= marks; i++) {
-      const time_s = this.duration * i / marks;
-      const anchor = i === 0 ? "start" : i === marks ? "end" : "middle";
-      const text = this.duration < 20 ? `${time_s.toFixed(1)} s` : clock(time_s);
-      parts.push(svgNode("text", { x: this.x(time_s), y: this.height - 5, "text-anchor": anchor }, text));
+    const step = [0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200].find((s) => this.x(s) - PAD.left > 64) || 3600;
+    for (let time_s = 0; time_s <= this.duration; time_s += step) {
+      const text = step < 1 ? `${time_s.toFixed(1)} s` : this.duration < 60 ? `${time_s} s` : clock(time_s);
+      if (this.width - this.x(time_s) > 18) parts.push(svgNode("text", { x: this.x(time_s), y: this.height - 5, "text-anchor": "middle" }, text));
     }
     this.faces.forEach((face, at) => {
       const faint = this.selected !== null && this.selected !== face.face;

@@ -22,6 +22,7 @@ def test_a_runs_calibration_is_fitted_on_its_validation_predictions(kd_alpha_sto
     (note,) = found.notes  # the planted runs name a store that is nowhere
     assert "is gone" in note
     assert found.faces == FaceSettings()
+    assert "drawn faces" in found.caution  # planted as a sweep of the demo profile
 
 
 def test_faces_are_cut_as_the_runs_store_cut_them(
@@ -40,7 +41,10 @@ def test_faces_are_cut_as_the_runs_store_cut_them(
 
 def test_a_deployment_goes_round_and_a_folder_without_one_says_so(tmp_path: Path) -> None:
     ours = Deployment(
-        faces=FaceSettings(margin=0.3), crop_px=96, calibration=Calibration(slope=0.5, intercept=0.1, num_crops=300)
+        faces=FaceSettings(margin=0.3),
+        crop_px=96,
+        calibration=Calibration(slope=0.5, intercept=0.1, num_crops=300),
+        caution="drawn",
     )
     ours.write(tmp_path)
     assert read_deployment(tmp_path) == ours
