@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data_store.errors import InputError
+from analysis.runs import DataIdentity, Runs, Trial
 from demo import choosing
 from demo.choosing import offers, open_model
 from tests.demo.conftest import write_model
@@ -26,19 +26,42 @@ def test_exported_models_are_offered_and_a_broken_one_is_named(tmp_path: Path) -
     assert "no results yet" in missing
 
 
-def test_a_run_is_found_on_the_front_and_opened_with_its_calibration(
-    kd_alpha_store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(choosing, "project_root", lambda: tmp_path)  # its cache is this test's own
-    found, missing = offers(None, kd_alpha_store)
+def trial(name: str, size_mb: float, accuracy: float, folder: Path, *, smoke: bool = False) -> Trial:
+    """A finished trial whose model lies below a folder."""
+    cut_short = {"recipe.max_steps_per_epoch": "1"} if smoke else {}
+    return Trial(
+        run_id=name * 32, name=name, sweep="kd_alpha-demo-1", experiment="kd_alpha", experiment_id="1", role="student",
+        data=DataIdentity(store_digest="1a2b3c4d5e", split_kind="official"), status="FINISHED", started=0, ended=1,
+        artifact_uri=folder.as_uri(), metrics={"size_mb": size_mb, "val_accuracy": accuracy},
+        params={"architecture": "Lite0", "resolution_px": "64", **cut_short},
+    )  # fmt: skip
+
+
+def test_the_runs_on_the_front_are_offered_best_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = (
+        trial("a", 16.0, 0.95, tmp_path), trial("b", 14.0, 0.95, tmp_path), trial("c", 9.0, 0.80, tmp_path),
+        trial("d", 14.0, 0.70, tmp_path), trial("e", 5.0, 0.75, tmp_path, smoke=True),
+    )  # fmt: skip
+    monkeypatch.setattr(choosing, "read_runs", lambda *_, **__: Runs(tracking_uri=NOWHERE, trials=trials))
+    found, missing = offers(None, NOWHERE)
     assert missing == ""
-    accuracies = [one.accuracy for one in found]
-    sizes = [one.size_mb for one in found]
-    assert accuracies == sorted(accuracies, reverse=True)
-    assert sizes == sorted(sizes, reverse=True)  # on a front, less accuracy must buy less size
-    assert len(found) >= 2
-    with pytest.raises(InputError, match="weights"):  # the planted runs' weights are no network's
-        open_model(found[0].key, tracking_uri=kd_alpha_store)
+    assert [(one.name, one.key, one.smoke) for one in found] == [
+        ("b", "b" * 32, False),
+        ("c", "c" * 32, False),
+        ("e", "e" * 32, True),
+    ]
+    assert found[0].detail == "Lite0, 64 px, 14.0 MB, validation accuracy 95.0 %"
+    assert found[0].group == "kd_alpha, store 1a2b3c4d, official split"
+
+
+def test_a_run_is_opened_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path / "model")
+    (tmp_path / "model" / "weights.safetensors").touch()
+    monkeypatch.setattr(choosing, "read_trial", lambda *_: trial("a", 16.0, 0.95, tmp_path, smoke=True))
+    opened = open_model("a" * 32, tracking_uri=NOWHERE)
+    assert (opened.name, opened.watched.crop_px) == ("a", 64)
+    assert "smoke run" in opened.notes[0]
+    assert "is gone" in opened.notes[1]
 
 
 def test_a_folder_may_be_a_runs_artifacts(tmp_path: Path) -> None:

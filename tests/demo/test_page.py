@@ -97,9 +97,9 @@ def test_upload_watch_play_and_read_the_verdict(page: Page, drawn: Path, tmp_pat
     watch_it_play(page)
     page.evaluate("video.pause()")
 
-    box = page.locator("#timeline").bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + 46 + (box["width"] - 58) * 0.5, box["y"] + 40)
+    strip = page.locator("#timeline")
+    width = strip.evaluate("(svg) => svg.clientWidth")
+    strip.click(position={"x": 46 + (width - 58) * 0.5, "y": 40})
     assert page.evaluate("video.currentTime") == pytest.approx(1.0, abs=0.03)
     expect(page.locator("#reading")).to_contain_text("1.0 s · ")
     expect(page.locator("#reading")).to_contain_text("% fake")
