@@ -198,10 +198,13 @@ def bars(names: Sequence[str], shares: Sequence[float], x_label: str) -> str:
 
 def growth(volumes: Sequence[float], y_label: str) -> str:
     """Draw the hypervolume after each finished trial."""
+    from matplotlib.ticker import MaxNLocator
+
     with _figure((7.2, 2.6)) as (figure, out):
         axes = figure.add_axes((0.1, 0.2, 0.86, 0.74))
         axes.step(range(1, len(volumes) + 1), volumes, where="post", color="#0072B2", linewidth=1.8)
         axes.set_ylim(0, max([*volumes, 1e-9]) * 1.1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain(axes, "finished trials", y_label)
         return out()
 

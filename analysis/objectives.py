@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from analysis.addresses import near
 from analysis.runs import Trial
 from data_store.errors import InputError
+from trainables import metric_keys as keys
 
 LARGEST = 1e300
 
@@ -98,6 +99,33 @@ COSTS = {
             decimals=3,
         ),
         Objective(
+            name="latency_batch32_ratio",
+            key=keys.latency("ratio", batch_size=32),
+            label="CPU latency of 32 images relative to unpruned B0",
+            short="batch latency / B0",
+            unit="",
+            maximise=False,
+            decimals=3,
+        ),
+        Objective(
+            name="latency_onnx",
+            key=keys.latency("ms_p50", "onnx"),
+            upper_key=keys.latency("ms_p90", "onnx"),
+            label="CPU latency in ONNX Runtime",
+            short="ONNX latency",
+            unit="ms",
+            maximise=False,
+        ),
+        Objective(
+            name="latency_onnx_ratio",
+            key=keys.latency("ratio", "onnx"),
+            label="CPU latency in ONNX Runtime relative to unpruned B0",
+            short="ONNX latency / B0",
+            unit="",
+            maximise=False,
+            decimals=3,
+        ),
+        Objective(
             name="macs",
             key="macs",
             label="Multiply-accumulates",
@@ -125,6 +153,14 @@ _SCORES: dict[str, tuple[str, str, bool, float, int]] = {  # label, unit, larger
     "auc": ("AUC", "", True, 1.0, 3),
     "eer": ("equal error rate", "%", False, 100.0, 1),
     "log_loss": ("log loss", "nats", False, 1.0, 3),
+    "average_precision": ("average precision", "", True, 1.0, 3),
+    "brier": ("Brier score", "", False, 1.0, 3),
+    "calibration_error": ("calibration error", "", False, 1.0, 3),
+    "video_eer": ("equal error rate by video", "%", False, 100.0, 1),
+    "video_average_precision": ("average precision by video", "", True, 1.0, 3),
+    "video_log_loss": ("log loss by video", "nats", False, 1.0, 3),
+    "video_brier": ("Brier score by video", "", False, 1.0, 3),
+    "video_calibration_error": ("calibration error by video", "", False, 1.0, 3),
     "video_accuracy": ("accuracy by video", "%", True, 100.0, 1),
     "video_auc": ("AUC by video", "", True, 1.0, 3),
 }

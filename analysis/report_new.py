@@ -15,6 +15,7 @@ from analysis.objectives import COSTS, Objective, describe_score
 from analysis.published import model_name, published
 from analysis.report_thesis import Histories, accuracy_cell
 from analysis.runs import Trial
+from trainables import metric_keys as keys
 
 ACCURACY = describe_score("accuracy")
 MOST_MODELS = 24
@@ -31,7 +32,7 @@ def sections(evidence: Evidence, pictures: Sequence[Figure], histories: Historie
     """
     return [
         Heading(text="The Pareto front"),
-        Text(text="Chosen on validation. The interactive page lies beside this report."),
+        Text(text="Chosen on validation. The interactive page: `figures/pareto-size_mb-accuracy.html`."),
         *pictures,
         *_growth(evidence),
         *_equal_cost(evidence),
@@ -142,7 +143,8 @@ def _quantised(evidence: Evidence) -> list[Block]:
                 accuracy_cell(source, evidence) if source else "-",
                 accuracy_cell(trial, evidence),
                 shown,
-                *(_from_to(cost, source, trial) for cost in (COSTS["size_mb"], COSTS["latency_ratio"])),
+                _from_to(COSTS["size_mb"], source, trial),
+                f"{_deployed(source) if source else '-'} to {_deployed(trial)}",
             )
         )
     blocks: list[Block] = [Heading(text="Quantised models")]
@@ -158,12 +160,21 @@ def _from_to(cost: Objective, source: Trial | None, trial: Trial) -> str:
     return f"{before} to {cost.show(cost.value(trial))}"
 
 
+def _deployed(trial: Trial) -> str:
+    """Return the latency ratio in the quickest runtime that was measured, named: `0.412 int8`."""
+    for runtime in ("int8", "onnx", "eager"):
+        value = trial.metrics.get(keys.latency("ratio", runtime))
+        if value is not None:
+            return f"{value:.3f} {runtime}"
+    return "-"
+
+
 def _curves(evidence: Evidence, histories: Histories) -> list[Block]:
     """Return how the front and the next best learned."""
     found = histories([t for t in chosen(evidence, MOST_MODELS) if t.metrics.get("epochs", 1)][:MOST_CALIBRATED])
     if not found:
         return []
-    caption = "The front first, then the next best on validation; a trial ends when its validation loss stops falling."
+    caption = "The front first, then the next best on validation; a curve ends where its trial did."
     return [Heading(text="Learning curves"), Figure(name="curves-best", svg=figures.curves(found), caption=caption)]
 
 
@@ -239,13 +250,15 @@ def _settings(evidence: Evidence) -> list[Block]:
         columns.append((numbers - np.nanmin(numbers)) / (np.ptp(numbers[np.isfinite(numbers)]) or 1))
         ticks.append(ends)
         names.append(row.name.removeprefix("recipe."))
-    for axis in (COSTS["size_mb"], ACCURACY):
+    for axis in (COSTS["macs"], COSTS["size_mb"], ACCURACY):
         values = np.array([axis.value(trial) for trial in students])
-        columns.append((values - np.nanmin(values)) / (float(np.nanmax(values) - np.nanmin(values)) or 1))
+        if len(np.unique(values[np.isfinite(values)])) < 2:
+            continue  # it tells no trial from another
+        columns.append((values - np.nanmin(values)) / float(np.nanmax(values) - np.nanmin(values)))
         ticks.append((axis.show(float(np.nanmin(values)), unit=False), axis.show(float(np.nanmax(values)), unit=False)))
         names.append(axis.column)
     svg = figures.parallel(names, np.column_stack(columns), ticks, 100 * score, "validation accuracy (%)")
-    blocks.append(Figure(name="settings", svg=svg, caption="One line a student: its settings, size and accuracy."))
+    blocks.append(Figure(name="settings", svg=svg, caption="One line a trial: its settings, costs and accuracy."))
     if len(students) < FEWEST or np.ptp(score) == 0:
         few = f"Importance needs at least {FEWEST} students that differ in accuracy; there are {len(students)}."
         return [*blocks, Text(text=few)]

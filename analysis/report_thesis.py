@@ -19,12 +19,16 @@ from analysis.thesis import (
     alpha_row,
     ratio_row,
 )
+from trainables import metric_keys as keys
 
 NOT_RUN = "not run"
 FOOTPRINT_AFTER = "Scaling EfficientNet-Lite"
 BEST_PRUNED = "Lite0, KD, iterative pruning 35%"
 SUMMARY = "Thesis / ours; where no fine-tuned model was recorded, the one before fine-tuning stands in."
-COSTS = (("parameters", 0), ("size_mb", 2), ("latency_ratio", 2))
+PARAMETERS, TIME = (keys.PARAMETERS,), (keys.latency("ratio", batch_size=32), keys.LATENCY_RATIO)
+MEGABYTES = (keys.STATE_DICT_MB, keys.SIZE_MB)
+COSTS = ((PARAMETERS, 0), (MEGABYTES, 2), (TIME, 2))
+"""Recorded keys, the thesis's own measure first, and the digits shown."""
 Histories = Callable[[Sequence[Trial]], dict[str, dict[str, figures.Curve]]]
 
 
@@ -57,6 +61,7 @@ def at_a_glance(blocks: Sequence[Block]) -> Table:
         elif isinstance(block, Text) and block.state:
             words = block.text.split(": ", 1)[-1]
             rows.append((title, f"{MARKS[block.state]} {block.state}", words[0].upper() + words[1:]))
+            title = ""  # said once
     return Table(header=("question", "the thesis's finding", "here"), rows=tuple(rows), words=True)
 
 
@@ -108,7 +113,7 @@ def _footprint(evidence: Evidence) -> list[Block]:
     for row in published()["summary"][:2]:
         trial = evidence.find({**FLOAT, "architecture": row["model"]})
         ratio = row["inference_s"] / published()["summary"][0]["inference_s"]
-        ours = [_cost(trial, key, decimals) for key, decimals in COSTS]
+        ours = [_cost(trial, names, decimals) for names, decimals in COSTS]
         pairs = zip((f"{row['parameters']:,}", f"{row['size_mb']:.2f}", f"{ratio:.2f}"), ours, strict=True)
         lines.append((row["model"], *(f"{theirs} / {mine}" for theirs, mine in pairs)))
     finding = "Lite0 has 16 % fewer parameters and bytes than B0, and is 5 % quicker on the CPU."
@@ -163,9 +168,9 @@ def _ratios(evidence: Evidence) -> list[Block]:
                 f"Lite0{' + KD' if row['kd'] else ''}, {100 * row['ratio']:.0f} %",
                 f"{100 * row['accuracy']:.1f}",
                 accuracy_cell(trial, evidence),
-                f"{row['size_mb']:.2f} / {_cost(trial, 'size_mb', 2)}",
-                f"{row['parameters']:,} / {_cost(trial, 'parameters', 0)}",
-                f"{row['inference_s'] / baseline:.2f} / {_cost(trial, 'latency_ratio', 2)}",
+                f"{row['size_mb']:.2f} / {_cost(trial, MEGABYTES, 2)}",
+                f"{row['parameters']:,} / {_cost(trial, PARAMETERS, 0)}",
+                f"{row['inference_s'] / baseline:.2f} / {_cost(trial, TIME, 2)}",
             )
         )
     header = ("model", "thesis", "ours [95 %]", "MB", "parameters", "time to B0")
@@ -288,7 +293,7 @@ def _summary(evidence: Evidence) -> list[Block]:
         trial = evidence.find(wanted)
         if trial is None and not ratio:
             trial = evidence.find({**PLAIN, "architecture": row["model"]})
-        parameters, size, time = (_cost(trial, key, decimals) for key, decimals in COSTS)
+        parameters, size, time = (_cost(trial, names, decimals) for names, decimals in COSTS)
         lines.append(
             (
                 name,
@@ -322,8 +327,9 @@ def _series(name: str, points: Sequence[tuple[float, Trial]], evidence: Evidence
     )
 
 
-def _cost(trial: Trial | None, key: str, decimals: int) -> str:
-    value = trial.metrics.get(key) if trial else None
+def _cost(trial: Trial | None, names: Sequence[str], decimals: int) -> str:
+    """Return the first of the metrics that the trial has, `-` when it has none."""
+    value = next((trial.metrics[name] for name in names if name in trial.metrics), None) if trial else None
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
