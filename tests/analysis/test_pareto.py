@@ -120,6 +120,29 @@ def test_no_point_with_both_values_is_an_error(trials: tuple[Trial, ...], tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("runs", "flags", "words"),
+    [
+        ([], (), "a finished trial is needed, but sqlite:.* holds no trials; make some with"),
+        ([("RUNNING", ())], (), "holds 1 unfinished trials; let the sweep end, or run its command again"),
+        ([("FAILED", ())], (), "holds 1 unfinished trials"),
+        ([("FINISHED", ("val_auc",))], ("--y", "auc"), "must be a score that a run has recorded, but got 'auc'"),
+        ([("FINISHED", ("size_mb",))], (), "finite size_mb and val_accuracy, but none of 1 trials has both"),
+        ([("FINISHED", ())], ("--x", "latencyy"), "but got 'latencyy'; did you mean latency"),
+        ([("FINISHED", ())], ("--sweep", "kd_alfa"), "but got 'kd_alfa'; did you mean kd_alpha"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    empty_store: str, tmp_path: Path, runs: list[tuple[str, tuple[str, ...]]], flags: tuple[str, ...], words: str
+) -> None:
+    if runs:
+        plant(empty_store, [Planted(name="one", skill=2.0, status=status, drop=drop) for status, drop in runs])
+    with pytest.raises(InputError, match=words) as caught:
+        main(["--tracking-uri", empty_store, "--out", str(tmp_path / "plots"), *flags])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "plots").exists()
+
+
 def test_stores_and_splits_are_drawn_apart(
     empty_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
