@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.addresses import project_root
+from analysis.runs import CACHE
 from data_store.errors import InputError
-from trainables.artifact_files import ModelRecipe, read_recipe
+from trainables.artifact_files import INT8_FILE, ONNX_FILE, ModelRecipe, content_digest, read_recipe
 
 Crops = NDArray[np.uint8]
 Logits = NDArray[np.float64]
 RUNTIMES = ("onnx", "torch")
 PRECISIONS = ("float", "int8")
-FILES = {"float": "model.onnx", "int8": "model.int8.onnx"}
+FILES = {"float": ONNX_FILE, "int8": INT8_FILE}
+MOST_THREADS = 4
 
 
 class Scorer:
@@ -59,7 +62,7 @@ def open_scorer(folder: Path, *, runtime: str = "onnx", precision: str = "float"
 
     Args:
         folder: holds ``recipe.json`` and ``model.onnx``, ``model.int8.onnx`` or ``weights.safetensors``.
-        runtime: one of ``RUNTIMES``; a folder without an ONNX file is run by PyTorch, said so in ``note``.
+        runtime: one of ``RUNTIMES``; for a folder without an ONNX file one is made first: seconds, once.
         precision: one of ``PRECISIONS``; int8 needs ``model.int8.onnx``.
 
     Raises:
@@ -81,9 +84,29 @@ def open_scorer(folder: Path, *, runtime: str = "onnx", precision: str = "float"
             )
     if runtime == "torch":
         return _torch(folder, recipe, note="")
+    if file.is_file():
+        return _onnx(file, recipe, precision)
+    try:
+        made = _made(folder, recipe)
+    except OSError as error:
+        reason = error.strerror or error
+        return _torch(
+            folder, recipe, note=f"{file.name} cannot be kept ({reason}): PyTorch runs the model, more slowly"
+        )
+    return _onnx(made, recipe, precision)
+
+
+def _made(folder: Path, recipe: ModelRecipe) -> Path:
+    """The graph of a folder that has weights alone: made once, and kept among the caches, not in a run's record."""
+    from trainables.artifacts import load_model
+    from trainables.onnx_files import write_onnx
+
+    file = project_root() / CACHE / "onnx" / f"{content_digest(folder)}.onnx"
     if not file.is_file():
-        return _torch(folder, recipe, note=f"{file.name} is not in the model's folder: PyTorch runs it, more slowly")
-    return _onnx(file, recipe, precision)
+        model, _ = load_model(folder)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_onnx(model, recipe.resolution_px, file)
+    return file
 
 
 def model_input(crops: Crops, recipe: ModelRecipe) -> NDArray[np.float32]:
@@ -123,21 +146,17 @@ def _resize_weights(crop_px: int, resolution_px: int) -> NDArray[np.float32]:
 
 
 def _onnx(file: Path, recipe: ModelRecipe, precision: str) -> Scorer:
-    import onnxruntime
+    from trainables.onnx_files import INPUT, open_session, run_onnx
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(os.cpu_count() or 1, 4)
-    # Between two batches its threads would spin, and take the cores from the decoder and the encoder.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        name, side = session.get_inputs()[0].name, session.get_inputs()[0].shape[-1]
+        session = open_session(file, min(os.cpu_count() or 1, MOST_THREADS))
+        sides = {one.name: one.shape[-1] for one in session.get_inputs()}
+        side = sides[INPUT]
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
         raise InputError(
-            f"{file.name} must be an ONNX graph, but {file} cannot be loaded ({reason}); export the model again, or "
-            "use --runtime torch"
+            f"{file.name} must be an ONNX graph with an input {INPUT!r}, but {file} is not ({reason}); export the "
+            "model again, or use --runtime torch"
         ) from error
     if side != recipe.resolution_px:
         raise InputError(
@@ -145,10 +164,7 @@ def _onnx(file: Path, recipe: ModelRecipe, precision: str) -> Scorer:
             "recipe and graph from the same model"
         )
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(session.run(None, {name: images})[0])
-
-    return Scorer(recipe, run, f"ONNX Runtime, {precision}", "")
+    return Scorer(recipe, lambda images: run_onnx(session, images), f"ONNX Runtime, {precision}", "")
 
 
 def _torch(folder: Path, recipe: ModelRecipe, note: str) -> Scorer:

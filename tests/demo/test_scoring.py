@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from data_store.errors import InputError
+from demo import scoring
 from demo.scoring import model_input, open_scorer
 from tests.demo.conftest import GAIN, RESOLUTION_PX, SHIFT, write_model
 from trainables.architectures import build, forward, normalise
@@ -49,19 +50,34 @@ def test_int8_is_another_file(model_folder: Path, tmp_path: Path) -> None:
         open_scorer(folder, runtime="torch", precision="int8")
 
 
-def test_pytorch_runs_a_model_without_onnx_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_weights_alone_are_run_by_both_runtimes_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "project_root", lambda: tmp_path)
+    folder = tmp_path / "model"
     torch.manual_seed(0)
     recipe = recipe_for("Lite0", 64)
-    save_model(tmp_path, build("Lite0"), recipe)
+    save_model(folder, build("Lite0"), recipe)
     pixels = crops(2, 64)
-    scorer = open_scorer(tmp_path)
-    assert "PyTorch" in scorer.note
-    assert open_scorer(tmp_path, runtime="torch").note == ""
+    made = open_scorer(folder)
+    assert (made.runtime, made.note) == ("ONNX Runtime, float", "")
+    assert sorted(path.name for path in folder.iterdir()) == ["recipe.json", "weights.safetensors"]
     torch.manual_seed(0)
     with torch.inference_mode():
         images = normalise(to_float(torch.from_numpy(pixels), 64), recipe.mean, recipe.std)
         expected = forward(build("Lite0").eval(), images).numpy()
-    assert scorer.score(pixels) == pytest.approx(expected, abs=1e-5)
+    assert open_scorer(folder, runtime="torch").score(pixels) == pytest.approx(expected, abs=1e-5)
+    assert made.score(pixels) == pytest.approx(expected, abs=1e-4)
+    monkeypatch.setattr("trainables.artifacts.load_model", None)  # the second time nothing is made
+    assert open_scorer(folder).score(pixels) == pytest.approx(expected, abs=1e-4)
+
+
+def test_where_no_graph_can_be_kept_pytorch_runs_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results").touch()  # a file where the caches should go
+    monkeypatch.setattr(scoring, "project_root", lambda: tmp_path)
+    save_model(tmp_path / "model", build("Lite0"), recipe_for("Lite0", 64))
+    scorer = open_scorer(tmp_path / "model")
+    assert scorer.runtime == "PyTorch, float"
+    assert "cannot be kept" in scorer.note
 
 
 def test_a_broken_or_foreign_graph_is_one_clear_line(tmp_path: Path) -> None:
