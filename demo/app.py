@@ -99,8 +99,13 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen()  # who opens the address at once waits, and is not refused
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise InputError(
             f"--host and --port must be free on this machine, but {host}:{port} is not ({error.strerror or error}); "
