@@ -1,6 +1,7 @@
 """What every test shares: where the real videos are, and which skips are allowed."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def samples() -> Path:
     """Return the folder of real videos and weights; tests that use it carry the marker ``samples``."""
     return Path(os.environ["DEEPFAKE_SAMPLES"])
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """Take back what a trial sets in its process: flushed denormals are seen by whatever is tested next."""
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_flush_denormal(False)

@@ -165,9 +165,14 @@ def head(model: "nn.Module") -> "nn.Linear":
 
 def normalise(images: "Tensor", mean: tuple[float, float, float], std: tuple[float, float, float]) -> "Tensor":
     """Return (images - mean) / std for RGB images (batch, 3, height, width) in [0, 1]."""
+    return normalise_in_place(images.clone(), mean, std)
+
+
+def normalise_in_place(images: "Tensor", mean: tuple[float, float, float], std: tuple[float, float, float]) -> "Tensor":
+    """Do what ``normalise`` does to the bit, in the images' own memory, and return them."""
     shift = images.new_tensor(mean).view(1, 3, 1, 1)
     scale = images.new_tensor(std).view(1, 3, 1, 1)
-    return (images - shift) / scale
+    return images.sub_(shift).div_(scale)
 
 
 def forward(model: "nn.Module", images: "Tensor") -> "Tensor":

@@ -20,6 +20,7 @@ KEPT = 2
 """Checkpoints kept of an attempt: the last one may be torn by the crash that makes it needed."""
 
 _MODEL, _BEST, _OPTIMIZER = "model.safetensors", "best.safetensors", "optimizer.safetensors"
+_SCALING = "loss_scaling"
 
 
 def save(folder: Path, fit: Fit) -> Path:
@@ -45,6 +46,7 @@ def save(folder: Path, fit: Fit) -> Path:
         "best_epoch": fit.best_epoch,
         "best_val_loss": fit.best_val_loss,
         "history": fit.history,
+        _SCALING: fit.scaler.state_dict() if fit.scaler else None,
     }
     (partial / STATE_FILE).write_text(json.dumps(state))
     shutil.rmtree(final, ignore_errors=True)
@@ -71,6 +73,8 @@ def restore(checkpoint: Path, fit: Fit, config: TrialConfig) -> None:
         by_parameter.setdefault(int(index), {})[name] = _laid_out_as(parameters[int(index)], value)
     fit.optimizer.load_state_dict({"state": by_parameter, "param_groups": fit.optimizer.state_dict()["param_groups"]})
     fit.best_weights = load_file(checkpoint / _BEST)
+    if fit.scaler is not None:
+        fit.scaler.load_state_dict(state[_SCALING])
     for field in dataclasses.fields(Fit):
         if field.name in state:
             setattr(fit, field.name, state[field.name])

@@ -4,6 +4,7 @@ The loss is the thesis's (section 5.8): ``alpha * BCE(student, teacher) + (1 - a
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from data_store.resident import Crops, SplitCrops, batches, epoch_order
-from trainables.architectures import forward, normalise
+from trainables.architectures import forward, normalise_in_place
 from trainables.artifact_files import ModelRecipe
 from trainables.augmentation import augment, epoch_parameters
 from trainables.recipes import Augmentation, TrialConfig, digest
+from trainables.turns import turn
+
+TEACHER_BATCH = 32
+"""The same for all students, whatever their batch, so that they share the same bits."""
 
 
 def distillation_loss(
@@ -60,8 +65,9 @@ def teacher_logits(
     parameters: np.ndarray,
     augmentation: Augmentation,
     *,
-    batch_size: int,
     device: torch.device,
+    batch_size: int = TEACHER_BATCH,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Return the frozen teacher's logits for one epoch's augmented crops.
 
@@ -72,8 +78,9 @@ def teacher_logits(
         positions: (n,) positions in the split, in any order.
         parameters: (len(crops), k) the epoch's augmentation, the same that the student sees.
         augmentation: Its settings.
-        batch_size: Crops at a time; the result does not depend on it.
         device: Where the teacher is.
+        batch_size: Crops at a time; the result does not depend on it but for rounding.
+        after_batch: Called after each batch.
 
     Returns:
         (len(crops),) float32 by position in the split; ``nan`` where ``positions`` has none.
@@ -83,7 +90,8 @@ def teacher_logits(
     for at, crops_u8 in batches(crops, positions, batch_size):
         rows = torch.from_numpy(parameters[at]).to(device)
         images = augment(crops_u8.to(device, non_blocking=True), rows, augmentation, recipe.resolution_px)
-        logits[at] = forward(teacher, normalise(images, recipe.mean, recipe.std)).float().cpu().numpy()
+        logits[at] = forward(teacher, normalise_in_place(images, recipe.mean, recipe.std)).float().cpu().numpy()
+        after_batch()
     return logits
 
 
@@ -92,7 +100,8 @@ def signal_for_epoch(
 ) -> np.ndarray:
     """Return the teacher's logits for an epoch of ``config``: read if any trial has saved them, else computed.
 
-    Two trials that need the same epoch at the same moment both compute it; both save the same bytes.
+    It is a whole epoch's, computed when the first trial comes to that epoch. A second trial that comes to it
+    meanwhile waits for the first.
 
     Args:
         teacher: Frozen, in evaluation mode.
@@ -117,24 +126,25 @@ def signal_for_epoch(
         "num_threads": config.num_threads,
     }
     file = folder / digest(settings)[:16] / f"epoch-{epoch:03d}.npy"
-    if file.exists():
-        return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
-    augmentation = config.recipe.augmentation
-    logits = teacher_logits(
-        teacher.to(config.device),
-        recipe,
-        train,
-        epoch_positions(config, train, epoch),
-        epoch_parameters(augmentation, len(train), seed=config.data_seed, epoch=epoch),
-        augmentation,
-        batch_size=config.recipe.batch_size,
-        device=torch.device(config.device),
-    )
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as stream:
-        np.save(stream, logits, allow_pickle=False)
-    partial.replace(file)
+    with turn(file.with_suffix(".lock"), file.exists) as sign_of_life:
+        if file.exists():
+            return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
+        augmentation = config.recipe.augmentation
+        logits = teacher_logits(
+            teacher.to(config.device),
+            recipe,
+            train,
+            epoch_positions(config, train, epoch),
+            epoch_parameters(augmentation, len(train), seed=config.data_seed, epoch=epoch),
+            augmentation,
+            device=torch.device(config.device),
+            after_batch=sign_of_life,
+        )
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as stream:
+            np.save(stream, logits, allow_pickle=False)
+        partial.replace(file)
     return logits
 
 

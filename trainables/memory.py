@@ -8,6 +8,7 @@ output.
 """
 
 import json
+import math
 import sys
 import weakref
 from typing import Any
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from trainables.architectures import build, forward
+from trainables.distillation import TEACHER_BATCH
 from trainables.recipes import TrialConfig, from_dict
 from trainables.training import build_optimizer
 
@@ -63,11 +65,16 @@ class _LiveStorages(TorchDispatchMode):
 def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = None) -> int:
     """Return the predicted peak bytes of a trial, without the CUDA context.
 
+    A pruned network, and one that trains with simulated int8 arithmetic, is taken as the whole float network: an
+    upper bound for the first. ``precision="amp"`` is taken as a GPU computes it, also where the config's device is a
+    CPU, and in bfloat16: float16 needs as much.
+
     Args:
-        config: The trial.
+        config: The trial. Its micro-batch is what is in memory at a time; gradients are kept between micro-batches.
         teacher: (architecture, resolution_px) of the teacher that stays loaded beside it.
     """
     batch = config.recipe.batch_size
+    num_parts = math.ceil(batch / (config.micro_batch or batch))
     with FakeTensorMode(), _LiveStorages() as storages:
         model = build(config.architecture)
         frozen = build(teacher[0]).eval().requires_grad_(False) if teacher else None
@@ -77,12 +84,16 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
             labels = torch.zeros(batch)
             if frozen is not None and teacher is not None:
                 with torch.no_grad():
-                    forward(frozen, torch.rand(batch, 3, teacher[1], teacher[1]))
-            loss = binary_cross_entropy_with_logits(forward(model, images), labels)
-            loss.backward()
+                    forward(frozen, torch.rand(TEACHER_BATCH, 3, teacher[1], teacher[1]))
+            for part, part_labels in zip(images.tensor_split(num_parts), labels.tensor_split(num_parts), strict=True):
+                with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "amp"):
+                    logits = forward(model, part)
+                loss = binary_cross_entropy_with_logits(logits.float(), part_labels)
+                loss.backward()
+                del logits, loss
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            del images, labels, loss
+            del images, labels, part, part_labels
     return int(storages.peak_bytes * ALLOCATOR_SLACK) + LIBRARY_BYTES
 
 

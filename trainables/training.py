@@ -18,12 +18,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from data_store.resident import Crops, SplitCrops, batches
 from trainables import metric_keys as keys
-from trainables.architectures import build, forward, normalise
+from trainables.architectures import build, forward, normalise_in_place
 from trainables.artifact_files import ModelRecipe, PruningHistory
 from trainables.artifacts import load_model, recipe_for
 from trainables.augmentation import augment, epoch_parameters, to_float
 from trainables.data_rules import check_crops
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
+from trainables.precision import autocast, new_scaler
 from trainables.pruning import CostOf, prune
 from trainables.recipes import Recipe, TrialConfig
 from trainables.start_weights import load_start, origin_of
@@ -41,6 +42,7 @@ class Fit:
     Attributes:
         model: Trained in place.
         optimizer: Its optimizer.
+        scaler: Scales the loss; for float16 only.
         origin: Where its weights came from, in words.
         start_pruning: The channels that the start model had lost.
         pruning: The channels that the model has lost.
@@ -55,6 +57,7 @@ class Fit:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None = None
     origin: str = ""
     start_pruning: PruningHistory = ()
     pruning: PruningHistory = ()
@@ -68,7 +71,12 @@ class Fit:
 
 
 def fix_threads(num_threads: int) -> None:
-    """Give this process a trial's share of the CPU; the bits of its results depend on it."""
+    """Give this process a trial's share of the CPU, and flush denormal numbers to 0, which are slow to compute with.
+
+    The bits of a trial's results depend on both. Threads take the flushing over from the one that makes them, so this
+    comes before the first computation of a process.
+    """
+    torch.set_flush_denormal(True)
     torch.set_num_threads(num_threads)
 
 
@@ -92,6 +100,7 @@ def start(config: TrialConfig, weights_folder: Path | None = None) -> Fit:
     return Fit(
         model=model,
         optimizer=build_optimizer(config.recipe, model),
+        scaler=new_scaler(config),
         origin=origin,
         start_pruning=pruning,
         pruning=pruning,
@@ -150,32 +159,70 @@ def train_epoch(
         FloatingPointError: The loss or a gradient is not finite; the weights are as before that step.
     """
     epoch = fit.epoch + 1
-    device = torch.device(config.device)
+    device, size = torch.device(config.device), config.recipe.batch_size
     torch.manual_seed(_dropout_seed(config.init_seed, epoch))
     parameters = epoch_parameters(config.recipe.augmentation, len(crops), seed=config.data_seed, epoch=epoch)
     positions = epoch_positions(config, crops, epoch)
-    num_steps = math.ceil(len(positions) / config.recipe.batch_size)
+    num_steps = math.ceil(len(positions) / size)
     fit.model.train()
     sums: dict[str, float] = {}
-    for step, (at, crops_u8) in enumerate(batches(crops, positions, config.recipe.batch_size)):
+    shape = (min(size, len(positions)), 3, recipe.resolution_px, recipe.resolution_px)
+    buffer = torch.empty(shape, device=device, memory_format=torch.channels_last)
+    for step, (at, crops_u8) in enumerate(batches(crops, positions, size)):
         # crops_u8: (batch, crop_px, crop_px, 3) uint8 -> images: (batch, 3, resolution_px, resolution_px) float32
-        rows = torch.from_numpy(parameters[at]).to(device)
-        images = augment(crops_u8.to(device, non_blocking=True), rows, config.recipe.augmentation, recipe.resolution_px)
+        crops_u8, rows = crops_u8.to(device, non_blocking=True), torch.from_numpy(parameters[at]).to(device)
+        images = augment(crops_u8, rows, config.recipe.augmentation, recipe.resolution_px, out=buffer[: len(at)])
+        normalise_in_place(images, recipe.mean, recipe.std)
         labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
         soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
         for group in fit.optimizer.param_groups:
             group["lr"] = learning_rate(config.recipe, epoch=epoch - fit.began, step=step, num_steps=num_steps)
         fit.optimizer.zero_grad(set_to_none=True)
-        logits = forward(fit.model, normalise(images, recipe.mean, recipe.std))
-        parts = distillation_loss(
-            logits, labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
-        )
-        parts["loss"].backward()
-        _refuse_non_finite(parts["loss"], fit.model, epoch=epoch, step=step)
-        fit.optimizer.step()
+        parts = accumulate_gradients(fit, config, images, labels, soft)
+        refuse_non_finite(parts["loss"], fit, epoch=epoch, step=step)
+        if fit.scaler is None:
+            fit.optimizer.step()
+        else:
+            fit.scaler.step(fit.optimizer)  # skipped where a gradient overflowed; the scale is then lowered
+            fit.scaler.update()
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(at)
+            sums[name] = sums.get(name, 0.0) + value * len(at)
     return {name: total / len(positions) for name, total in sums.items()}
+
+
+def accumulate_gradients(
+    fit: Fit, config: TrialConfig, images: Tensor, labels: Tensor, soft: Tensor | None
+) -> dict[str, float]:
+    """Add the gradients of a batch's mean loss to the parameters, and return the loss and its parts.
+
+    In micro-batches they are those of the whole batch up to rounding, but for batch normalisation, which takes its
+    statistics from each micro-batch, and for dropout, which draws anew in each.
+
+    Args:
+        fit: In training mode.
+        config: Micro-batch, precision, alpha and temperature.
+        images: (batch, 3, resolution_px, resolution_px) float32, normalised.
+        labels: (batch,) float32, 0 real and 1 fake.
+        soft: (batch,) the teacher's logits, or None.
+    """
+    num_parts = math.ceil(len(labels) / (config.micro_batch or len(labels)))
+    softs = [None] * num_parts if soft is None else soft.tensor_split(num_parts)
+    means: dict[str, Tensor] = {}
+    for part, part_labels, part_soft in zip(
+        images.tensor_split(num_parts), labels.tensor_split(num_parts), softs, strict=True
+    ):
+        with autocast(config):
+            logits = forward(fit.model, part)
+        losses = distillation_loss(
+            logits.float(), part_labels, teacher_logits=part_soft, alpha=config.alpha, temperature=config.temperature
+        )
+        share = len(part) / len(images)
+        loss = losses["loss"] * share if num_parts > 1 else losses["loss"]
+        (loss if fit.scaler is None else fit.scaler.scale(loss)).backward()
+        for name, value in losses.items():
+            means[name] = means.get(name, 0) + value.detach() * share
+    values: list[float] = torch.stack([*means.values()]).tolist()  # one wait for the device, not one a value
+    return dict(zip(means, values, strict=True))
 
 
 @torch.inference_mode()
@@ -205,7 +252,7 @@ def evaluate(
     done = 0
     for _, crops_u8 in batches(crops, positions, batch_size):
         images = to_float(crops_u8.to(device, non_blocking=True), recipe.resolution_px)
-        values = forward(model, normalise(images, recipe.mean, recipe.std))
+        values = forward(model, normalise_in_place(images, recipe.mean, recipe.std))
         logits[done : done + len(values)] = values.float().cpu().numpy()
         done += len(values)
     return logits
@@ -392,7 +439,7 @@ def gradients_for_ranking(
         images = augment(crops_u8.to(device, non_blocking=True), rows, config.recipe.augmentation, recipe.resolution_px)
         labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
         soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
-        logits = forward(model, normalise(images, recipe.mean, recipe.std))
+        logits = forward(model, normalise_in_place(images, recipe.mean, recipe.std))
         parts = distillation_loss(
             logits, labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
         )
@@ -409,15 +456,21 @@ def _dropout_seed(init_seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([init_seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _refuse_non_finite(loss: Tensor, model: nn.Module, *, epoch: int, step: int) -> None:
-    """Raise before an update that would make the weights useless."""
-    if not torch.isfinite(loss):
+def refuse_non_finite(loss: float, fit: Fit, *, epoch: int, step: int) -> None:
+    """Raise before an update that would make the weights useless.
+
+    Gradients that overflow under a scaled loss are no reason yet: that step is skipped and the scale lowered.
+
+    Raises:
+        FloatingPointError: The loss is not finite, or the gradients are not and no scale is to blame.
+    """
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss became {loss} in epoch {epoch}, step {step}; lower the learning rate")
+    if fit.scaler is not None:
+        fit.scaler.unscale_(fit.optimizer)
+    gradients = [parameter.grad for parameter in fit.model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients).item()
+    if not math.isfinite(norm) and (fit.scaler is None or fit.scaler.get_scale() <= 1):
         raise FloatingPointError(
-            f"the loss became {loss.item()} in epoch {epoch}, step {step}; lower the learning rate"
-        )
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if not torch.isfinite(norm):
-        raise FloatingPointError(
-            f"the gradient norm became {norm.item()} in epoch {epoch}, step {step}; lower the learning rate"
+            f"the gradient norm became {norm} in epoch {epoch}, step {step}; lower the learning rate"
         )

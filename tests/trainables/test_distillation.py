@@ -1,19 +1,23 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from data_store.resident import Crops
+from data_store.resident import Crops, batches
 from tests.stores import make_crops
 from trainables import distillation
+from trainables.architectures import forward, normalise
 from trainables.artifacts import recipe_for
-from trainables.augmentation import epoch_parameters
-from trainables.distillation import distillation_loss, signal_for_epoch, teacher_logits
+from trainables.augmentation import augment, epoch_parameters, to_float
+from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch, teacher_logits
 from trainables.recipes import DEMO_TRAINING, TrialConfig
-from trainables.training import start, train_epoch
+from trainables.training import accumulate_gradients, start, train_epoch
 
 CONFIG = TrialConfig(
     architecture="Lite0",
@@ -116,4 +120,85 @@ def test_the_signal_is_computed_once_and_read_after_that(
     for change in ({"data_seed": 6}, {"teacher": "u"}):
         with pytest.raises(AssertionError, match="ran again"):
             signal_for_epoch(teacher, recipe, replace(CONFIG, **change), crops, folder=tmp_path, epoch=1)
-    assert len(list(tmp_path.glob("*/*"))) == 2
+    assert len(list(tmp_path.glob("*/*.npy"))) == 2
+    assert not list(tmp_path.glob("*/*.partial"))
+
+
+def test_trials_that_come_to_an_epoch_together_compute_it_once(
+    crops: Crops, teacher: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, ran = distillation.teacher_logits, []
+
+    def counted(*args: Any, **kwargs: Any) -> np.ndarray:  # noqa: ANN401 - whatever the real one takes
+        ran.append(threading.get_ident())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(distillation, "teacher_logits", counted)
+    recipe, together = recipe_for("B0", 64), threading.Barrier(3)
+
+    def trial(alpha: float) -> np.ndarray:
+        together.wait()
+        return signal_for_epoch(teacher, recipe, replace(CONFIG, alpha=alpha), crops, folder=tmp_path, epoch=1)
+
+    with ThreadPoolExecutor(3) as pool:
+        signals = list(pool.map(trial, (0.25, 0.5, 1.0)))
+    assert len(ran) == 1
+    assert np.array_equal(signals[0], signals[1])
+    assert np.array_equal(signals[0], signals[2])
+
+
+def test_the_signal_is_what_the_teacher_says_in_the_loop(
+    crops: Crops, teacher: torch.nn.Module, tmp_path: Path
+) -> None:
+    train, augmentation = crops.split("train"), CONFIG.recipe.augmentation
+    recipe = recipe_for("B0", 96)  # the teacher has its own resolution and its own normalisation
+    for epoch in (1, 2):
+        signal = signal_for_epoch(teacher, recipe, CONFIG, crops, folder=tmp_path, epoch=epoch)
+        rows = epoch_parameters(augmentation, len(train), seed=5, epoch=epoch)
+        seen = 0
+        for at, crops_u8 in batches(train, epoch_positions(CONFIG, train, epoch), CONFIG.recipe.batch_size):
+            images = augment(crops_u8, torch.from_numpy(rows[at]), augmentation, 96)
+            with torch.no_grad():
+                inside = forward(teacher, normalise(images, recipe.mean, recipe.std))
+            assert np.abs(signal[at] - inside.numpy()).max() <= 1e-5
+            seen += len(at)
+        assert seen == len(train)
+
+
+def test_a_student_that_starts_as_its_teacher_has_no_gradient(crops: Crops, teacher: torch.nn.Module) -> None:
+    """In the training step itself; without augmentation of its own and batch statistics both see the same function."""
+    config = replace(CONFIG, architecture="B0", alpha=1.0)
+    student = start(config)
+    student.model.load_state_dict(teacher.state_dict())
+    student.model.eval()
+    images = normalise(to_float(crops.split("train").gather(np.arange(16)), 64), *_normalisation("B0"))
+    with torch.no_grad():
+        soft = forward(teacher, images.contiguous(memory_format=torch.channels_last))
+    assert soft.std() > 0
+    accumulate_gradients(student, config, images, torch.zeros(16), soft)
+    none = _gradient_norm(student.model)
+    student.optimizer.zero_grad(set_to_none=True)
+    accumulate_gradients(student, config, images, torch.zeros(16), soft + 1)
+    some = _gradient_norm(student.model)
+    assert none < 1e-4 * some
+
+
+def test_a_teacher_is_bit_equal_after_an_epoch(crops: Crops, teacher: torch.nn.Module, tmp_path: Path) -> None:
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    fit, train = start(CONFIG), crops.split("train")
+    signal = signal_for_epoch(teacher, recipe_for("B0", 64), CONFIG, crops, folder=tmp_path, epoch=1)
+    train_epoch(fit, CONFIG, recipe_for("Lite0", 64), train, signal)
+    assert not teacher.training
+    assert teacher.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+
+
+def _normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    recipe = recipe_for(name, 64)
+    return recipe.mean, recipe.std
+
+
+def _gradient_norm(model: torch.nn.Module) -> torch.Tensor:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert gradients
+    return torch.nn.utils.get_total_norm(gradients)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from trainables.memory import LIBRARY_BYTES, predicted_peak_bytes
-from trainables.recipes import THESIS_TRAINING, TrialConfig
-from trainables.training import start
+from trainables.recipes import THESIS_TRAINING, Precision, Pruning, TrialConfig
+from trainables.training import accumulate_gradients, start
 
 B0 = TrialConfig(architecture="B0", resolution_px=64, recipe=replace(THESIS_TRAINING, batch_size=8))
 
@@ -44,11 +44,48 @@ def test_the_published_limit_of_8_gib_is_reproduced(name: str) -> None:
     assert (predicted_peak_bytes(config) < 8 * 2**30) == (name == "B0")
 
 
+def test_mixed_precision_halves_the_activations() -> None:
+    # Weights, gradients and momentum stay float32; nearly all else is activations, kept in 16 bits for the backward
+    # pass (and some in both). Known: B0 at 224 px and batch 32 goes from 2.7 to 1.4 GiB.
+    whole = replace(B0, resolution_px=224, recipe=THESIS_TRAINING)
+    share = predicted_peak_bytes(replace(whole, precision="amp")) / predicted_peak_bytes(whole)
+    assert 0.45 < share < 0.6
+
+
+def test_a_micro_batch_costs_what_a_batch_of_its_size_costs_and_the_images_of_the_whole() -> None:
+    small = predicted_peak_bytes(replace(B0, recipe=replace(B0.recipe, batch_size=16)))
+    split = predicted_peak_bytes(replace(B0, recipe=replace(B0.recipe, batch_size=64), micro_batch=16))
+    whole = predicted_peak_bytes(replace(B0, recipe=replace(B0.recipe, batch_size=64)))
+    images = 64 * 3 * 64 * 64 * 4
+    assert small < split < small + 3 * images
+    assert split < 0.5 * whole
+
+
+def test_pruning_and_int8_do_not_move_the_bound() -> None:
+    plain = predicted_peak_bytes(B0)
+    pruned = replace(B0, weights="m", pruning=Pruning(ratio=0.5))
+    assert predicted_peak_bytes(pruned) == plain
+    assert predicted_peak_bytes(replace(B0, weights="m", quantisation="qat")) == plain
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize(("name", "px", "batch"), [("B0", 224, 32), ("Lite0", 224, 16), ("B1", 240, 16)])
-def test_a_real_peak_is_within_15_percent(name: str, px: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "px", "batch", "precision"),
+    [
+        ("B0", 224, 32, "fp32"),
+        ("Lite0", 224, 16, "fp32"),
+        ("B1", 240, 16, "fp32"),
+        ("B0", 224, 32, "amp"),
+        ("B1", 240, 16, "amp"),
+    ],
+)
+def test_a_real_peak_is_within_15_percent(name: str, px: int, batch: int, precision: Precision) -> None:
     config = TrialConfig(
-        architecture=name, resolution_px=px, recipe=replace(THESIS_TRAINING, batch_size=batch), device="cuda"
+        architecture=name,
+        resolution_px=px,
+        recipe=replace(THESIS_TRAINING, batch_size=batch),
+        device="cuda",
+        precision=precision,
     )
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -57,7 +94,7 @@ def test_a_real_peak_is_within_15_percent(name: str, px: int, batch: int) -> Non
     images = torch.rand(batch, 3, px, px, device="cuda").contiguous(memory_format=torch.channels_last)
     for _ in range(3):
         fit.optimizer.zero_grad(set_to_none=True)
-        fit.model(images).square().mean().backward()
+        accumulate_gradients(fit, config, images, torch.zeros(batch, device="cuda"), None)
         fit.optimizer.step()
     predicted = predicted_peak_bytes(replace(config, device="cpu"))
     assert predicted == pytest.approx(torch.cuda.max_memory_reserved(), rel=0.15)

@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,17 @@ from trainables import distillation, training
 from trainables import metric_keys as keys
 from trainables.artifacts import recipe_for
 from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
-from trainables.training import Fit, evaluate, finished, learning_rate, restore_best, run_epoch, start, train_epoch
+from trainables.training import (
+    Fit,
+    accumulate_gradients,
+    evaluate,
+    finished,
+    learning_rate,
+    restore_best,
+    run_epoch,
+    start,
+    train_epoch,
+)
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 RECIPES = (DEMO_TRAINING, THESIS_TRAINING, THESIS_FINE_TUNING)
@@ -180,6 +192,61 @@ def test_a_non_finite_loss_stops_before_the_update(crops: Crops) -> None:
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1, step 0"):
         train_epoch(fit, config, MODEL, crops.split("train"), broken)
     assert all(torch.equal(a, b) for a, b in zip(before, fit.model.parameters(), strict=True))
+
+
+def test_a_non_finite_gradient_stops_before_the_update(crops: Crops) -> None:
+    fit = start(CONFIG)
+    before = weights(fit)
+    next(fit.model.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match="the gradient norm became (nan|inf) in epoch 1, step 0"):
+        train_epoch(fit, CONFIG, MODEL, crops.split("train"), None)
+    parameters = torch.cat([parameter.detach().flatten().double() for parameter in fit.model.parameters()])
+    assert torch.isfinite(parameters).all()
+    fresh = [parameter.detach() for parameter in start(CONFIG).model.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(fresh, fit.model.parameters(), strict=True))
+    assert not torch.equal(weights(fit), before)  # batch statistics only
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("micro_batch", [4, 5])
+def test_micro_batches_add_up_to_the_gradients_of_the_whole_batch(alpha: float, micro_batch: int) -> None:
+    """With fixed statistics and without dropout; 5 does not divide 16: parts of 4."""
+    config = replace(CONFIG, alpha=alpha, teacher="t" if alpha else None)
+    fit = start(config)
+    fit.model.eval()
+    torch.manual_seed(0)
+    images, labels, soft = torch.rand(16, 3, 64, 64), (torch.rand(16) > 0.5).float(), torch.randn(16)
+    gradients, losses = [], []
+    for each in (config, replace(config, micro_batch=micro_batch)):
+        fit.optimizer.zero_grad(set_to_none=True)
+        losses.append(accumulate_gradients(fit, each, images, labels, soft if alpha else None))
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in fit.model.parameters()]))  # type: ignore[union-attr]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert gradients[0].norm() > 0
+    assert (gradients[1] - gradients[0]).norm() < 1e-4 * gradients[0].norm()
+
+
+def test_an_epoch_in_micro_batches_takes_the_same_steps(crops: Crops) -> None:
+    config = replace(CONFIG, micro_batch=3)
+    fit = start(config)
+    parts = train_epoch(fit, config, MODEL, crops.split("train"), None)
+    assert math.isfinite(parts["loss"])
+    states = fit.optimizer.state_dict()["state"]
+    assert {int(state["step"]) for state in states.values()} == {3}  # 48 crops in batches of 16
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_trials_process_flushes_denormals_in_all_its_threads(num_threads: int) -> None:
+    code = (
+        "import sys, torch; from trainables.training import fix_threads\n"
+        "fix_threads(int(sys.argv[1])); assert torch.get_num_threads() == int(sys.argv[1])\n"
+        "tiny = torch.full((1 << 20,), 1e-30) * 1e-9\n"
+        "print(int(tiny.view(torch.int32).count_nonzero()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(num_threads)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout == "0\n"
 
 
 def test_a_last_batch_of_one_crop_is_trained_on() -> None:
