@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from data_store.resident import Crops, SplitCrops
 from trainables import metric_keys as keys
@@ -64,6 +65,8 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         keys.BEST_EPOCH: fit.best_epoch,
         keys.SECONDS: sum(record[keys.EPOCH_SECONDS] for record in fit.history),
     }
+    if config.device == "cuda":
+        metrics[keys.PEAK_MEMORY_MB] = torch.cuda.max_memory_reserved() / 1e6
     graph = graph_of(recipe)
     return {
         "metrics": metrics,

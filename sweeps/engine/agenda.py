@@ -17,8 +17,14 @@ def with_fine_tuning(setting: Setting, planned: Sequence[PlannedTrial]) -> list[
         both.append(trial)
         if trial.role in FINE_TUNED_ROLES:
             config = replace(
-                trial.config, weights=setting.identity(trial.config), recipe=setting.profile.fine_tuning, pruning=None
+                trial.config,
+                weights=setting.identity(trial.config),
+                recipe=setting.profile.fine_tuning,
+                pruning=None,
+                precision="fp32",
+                micro_batch=None,
             )
+            config = setting.fit(config)  # its optimizer may need more than the one before
             both.append(PlannedTrial(name=f"{trial.name}, fine-tuned", role=trial.role, config=config))
     return both
 

@@ -5,7 +5,7 @@ trials name. Two sweeps that need the same chain plan the same identities, so it
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sweeps.engine.space import Known, PlannedTrial, Setting
 from trainables import metric_keys as keys
@@ -54,7 +54,13 @@ def trained(
     first = setting.config(architecture, alpha=alpha, teacher=teacher)
     if not setting.profile.fine_tuned_models:
         return Chain(trials=[PlannedTrial(name=name, role=role, config=first)], digest=setting.identity(first))
-    tuned = replace(first, weights=setting.identity(first), recipe=setting.profile.fine_tuning)
+    tuned = setting.config(
+        architecture,
+        weights=setting.identity(first),
+        recipe=setting.profile.fine_tuning,
+        alpha=alpha,
+        teacher=teacher,
+    )
     return Chain(
         trials=[
             PlannedTrial(name=f"{name}, before fine-tuning", role="start", config=first),

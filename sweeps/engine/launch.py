@@ -12,10 +12,11 @@ from data_store.errors import InputError
 from data_store.manifest import Manifest, read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
-from sweeps.engine import resources, result
+from sweeps.engine import fitting, preview, resources, result
 from sweeps.engine.agenda import Agenda, with_fine_tuning
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.journal import Journal, open_journal
+from sweeps.engine.ladder import Ladder
 from sweeps.engine.lock import sweep_lock
 from sweeps.engine.models import given_model, with_start
 from sweeps.engine.options import Options, parse
@@ -41,6 +42,7 @@ class Launch:
         sweep: The question.
         options: What the user asked for.
         setting: What its trials depend on.
+        ladder: Knows the memory that each of them needs.
         agenda: Its trials.
         manifest: Of the store.
         label: ``kd_alpha-demo-1a2b3c4d``: name, profile and digest.
@@ -51,6 +53,7 @@ class Launch:
     sweep: Sweep
     options: Options
     setting: Setting
+    ladder: Ladder
     agenda: Agenda
     manifest: Manifest
     label: str
@@ -85,8 +88,11 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     store = options.store or str(builtin_store(options.results, terminal))
     manifest = read_manifest(store)
     require_verified(manifest)
-    launch = _plan(sweep, options, manifest, uri)
+    launch = _plan(sweep, options, manifest, uri, terminal)
     _announce(launch, terminal)
+    if options.plan:
+        _preview(launch, terminal)
+        return 0
     with sweep_lock(launch.folder):
         journal = open_journal(launch.folder / "journal.jsonl")
         if journal.dropped_tail:
@@ -102,7 +108,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launch:
+def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal: Terminal) -> Launch:
     """Name the sweep by the digest of everything that its trials depend on."""
     profile = PROFILES[options.profile]
     if options.smoke:
@@ -120,16 +126,24 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str) -> Launc
     )
     if options.weights not in (None, "none", "imagenet"):
         setting = with_start(options.weights, sweep, setting, uri, options.results)
-    first = sweep.trials(setting)
-    if options.fine_tune:
-        first = with_fine_tuning(setting, first)
-    planned = {setting.identity(trial.config): trial for trial in first}
+    setting, ladder = fitting.with_ladder(setting, options)
+
+    def plan() -> list[PlannedTrial]:
+        first = sweep.trials(setting)
+        return with_fine_tuning(setting, first) if options.fine_tune else first
+
+    def meanwhile() -> None:
+        _start_early(options, manifest, terminal)
+
+    trials = fitting.planned(plan, ladder, meanwhile, preview=options.plan)
+    planned = {setting.identity(trial.config): trial for trial in trials}
     identity = digest({"sweep": sweep.name, "trials": list(planned)})
     label = f"{options.name or sweep.name}-{profile.name}-{identity[:8]}"
     return Launch(
         sweep=sweep,
         options=options,
         setting=setting,
+        ladder=ladder,
         agenda=Agenda(sweep, setting, planned, fine_tune=options.fine_tune),
         manifest=manifest,
         label=label,
@@ -146,6 +160,39 @@ def _device_kind(options: Options) -> str:
 
     cluster.connect(options.address)
     return cluster.device_kind()
+
+
+def _start_early(options: Options, manifest: Manifest, terminal: Terminal) -> None:
+    """Start what takes long while memory is predicted, unless the crops do not fit anyhow."""
+    if options.plan:
+        terminal.line("plan", "predicting memory ...")
+        return
+    if options.address is None:
+        preflight(manifest, residency=options.residency)
+    terminal.line("plan", "predicting memory; starting Ray and MLflow ...")
+    fitting.start_all(options.address)
+
+
+def _preview(launch: Launch, terminal: Terminal) -> None:
+    """Print what each trial would need."""
+    planned, setting, options = list(launch.planned.values()), launch.setting, launch.options
+    networks = {(trial.config.architecture, trial.config.resolution_px) for trial in planned}
+    terminal.line("plan", f"counting and timing {len(networks)} networks on random pixels; nothing is trained ...")
+    footprints = launch.ladder.forecasts.footprints(networks, device=setting.device, num_threads=setting.num_threads)
+    have = resources.capacity(
+        setting.device,
+        num_cpus=os.cpu_count() or 1,
+        num_threads=setting.num_threads,
+        gpu_memory_gb=options.gpu_memory_gb,
+        num_trials=len(planned),
+        needs=[launch.ladder.need(trial.config) for trial in planned],
+    )
+    amount = preview.amount_of(launch.manifest)
+    cells = preview.rows(planned, launch.ladder, footprints, have, amount)
+    terminal.stream.write("\n" + text_table(preview.HEADER, cells) + "\n\n")
+    total = preview.duration(preview.total_seconds(planned, footprints, have, amount))
+    terminal.line("budget", f"{options.gpu_memory_gb:g} GiB for all; {have.workers} at a time on this machine")
+    terminal.line("time", f"about {total} in all, without augmentation, test passes and latency; nothing was trained")
 
 
 def _smoke(profile: Profile) -> Profile:
@@ -188,7 +235,7 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     if pending and launch.options.address is None:  # a cluster's object store is known once Ray answers
         terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting Ray and MLflow ...")
-    with ThreadPoolExecutor(1) as pool:  # predicting needs torch, in a process of its own: meanwhile all else starts
+    with ThreadPoolExecutor(1) as pool:
         prediction = pool.submit(_predict, launch, pending)
         tracking = _open_tracking(launch)
         pending = _without_found(launch, journal, pending, tracking, terminal)
@@ -219,9 +266,7 @@ def _without_found(
 
 def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConfig, int]:
     """Return the bytes that each pending config will need."""
-    shapes = resources.teacher_shapes(list(launch.planned.items()), launch.setting.teacher)
-    cache = launch.options.results / "cache" / "predicted_memory.json"
-    return resources.predicted_bytes(list(pending.values()), shapes, cache)
+    return {planned.config: launch.ladder.need(planned.config) for planned in pending.values()}
 
 
 def _open_tracking(launch: Launch) -> "Tracking":

@@ -23,6 +23,7 @@ class Options:
             safetensors file or an MLflow run id; None for the profile's.
         fine_tune: Train every student and model on by the profile's fine-tuning, as a trial of its own.
         smoke: Two trials of one step each.
+        plan: Only show what each trial would need.
         seed: Of data order, augmentation and initial weights.
         name: Shown in place of the sweep's own name.
         teacher: A model folder or an MLflow run id, or None.
@@ -40,6 +41,7 @@ class Options:
     weights: str | None
     fine_tune: bool
     smoke: bool
+    plan: bool
     seed: int
     name: str | None
     teacher: str | None
@@ -66,6 +68,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--weights", help=f"{starts}: where every model starts (default: the profile's)")
     add("--fine-tune", action="store_true", help="fine-tune every student and model, and show the gain")
     add("--smoke", action="store_true", help="two trials of one step each, to see that all works")
+    add("--plan", action="store_true", help="show memory, work and time of each trial, and train nothing")
     add("--seed", type=int, default=0, help="of data order, augmentation and initial weights (default: 0)")
     add("--name", help="name of this sweep in place of the file's")
     add("--teacher", help="model folder or MLflow run id to learn from (default: train one first)")

@@ -1,16 +1,13 @@
 """What a trial needs and what there is: device, CPU share, and the one memory budget of all trials."""
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_store.errors import InputError
-from sweeps.engine.space import GivenModel, PlannedTrial
-from trainables.recipes import RECIPE_VERSION, TrialConfig, digest, to_dict
+from sweeps.engine.space import PlannedTrial
+from trainables.recipes import TrialConfig
 
 CUDA_CONTEXT_BYTES = 512 * 2**20
 """Taken by each GPU process before its first tensor; assumed where there is no GPU to measure it on."""
@@ -41,54 +38,42 @@ def device_kind() -> str:
     return "cuda" if visible not in ("", "-1") and Path("/dev/nvidiactl").exists() else "cpu"
 
 
-def capacity(device: str, *, num_cpus: int, num_threads: int, gpu_memory_gb: float, num_trials: int) -> Capacity:
-    """Divide the machine among trials that all ask for the same, so that workers are reused."""
-    workers = max(1, min(num_cpus // num_threads, num_trials))
+def budget_bytes(device: str, gpu_memory_gb: float, *, workers: int) -> int:
+    """Return what so many workers may need together: the user's budget without their CUDA contexts."""
     contexts = workers * CUDA_CONTEXT_BYTES if device == "cuda" else 0
+    return int(gpu_memory_gb * 2**30) - contexts
+
+
+def capacity(
+    device: str,
+    *,
+    num_cpus: int,
+    num_threads: int,
+    gpu_memory_gb: float,
+    num_trials: int,
+    needs: Sequence[int] = (),
+) -> Capacity:
+    """Divide the machine among trials that all ask for the same, so that workers are reused.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        num_cpus: Of the machine or cluster.
+        num_threads: CPU threads of a trial.
+        gpu_memory_gb: The user's budget in GiB.
+        num_trials: How many there are; no more workers than that.
+        needs: Bytes of the trials. There are no more workers than leave room for the largest, since each one's CUDA
+            context takes from the budget, whether it has work or not.
+    """
+    workers = max(1, min(num_cpus // num_threads, num_trials))
+    while workers > 1 and budget_bytes(device, gpu_memory_gb, workers=workers) < max(needs, default=0):
+        workers -= 1
     return Capacity(
         workers=workers,
         cpus=num_threads,
         gpus=1 / workers if device == "cuda" else 0.0,
-        budget_bytes=int(gpu_memory_gb * 2**30) - contexts,
+        budget_bytes=budget_bytes(device, gpu_memory_gb, workers=workers),
         per_card=workers,
     )
-
-
-def predicted_bytes(
-    planned: Sequence[PlannedTrial], teachers: Mapping[str, tuple[str, int]], cache: Path
-) -> dict[TrialConfig, int]:
-    """Return each config's predicted peak bytes, from the cache where it is known.
-
-    The prediction needs torch, so it runs in a process of its own while the driver does something else.
-
-    Args:
-        planned: The trials.
-        teachers: (architecture, resolution_px) by the digest that configs name.
-        cache: JSON file, made and extended.
-    """
-    known: dict[str, int] = json.loads(cache.read_text()) if cache.exists() else {}
-    requests = {}
-    for trial in planned:
-        teacher = teachers[trial.config.teacher] if trial.config.teacher else None
-        requests[trial.config] = {"config": _shape(trial.config), "teacher": teacher}
-    keys = {config: digest([request, RECIPE_VERSION])[:16] for config, request in requests.items()}
-    missing = {keys[config]: request for config, request in requests.items() if keys[config] not in known}
-    if missing:
-        done = subprocess.run(
-            [sys.executable, "-m", "trainables.memory"],
-            input=json.dumps(list(missing.values())),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"the memory prediction failed: {done.stderr.strip()[-500:]}")
-        known |= dict(zip(missing, json.loads(done.stdout), strict=True))
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(known))
-        partial.replace(cache)
-    return {config: known[key] for config, key in keys.items()}
 
 
 def refuse_too_large(planned: Sequence[PlannedTrial], predicted: Mapping[TrialConfig, int], have: Capacity) -> None:
@@ -105,18 +90,3 @@ def refuse_too_large(planned: Sequence[PlannedTrial], predicted: Mapping[TrialCo
                 f"({trial.config.architecture} at {trial.config.resolution_px} px, batch "
                 f"{trial.config.recipe.batch_size}) needs {need / 2**30:.2f} GiB; raise --gpu-memory-gb"
             )
-
-
-def _shape(config: TrialConfig) -> dict[str, object]:
-    """Return the config with what does not touch memory set to fixed values, so that the cache is shared."""
-    values = to_dict(config)
-    start = {"weights": "none", "pruning": None, "quantisation": "none"}  # a network is largest before it is pruned
-    return values | start | {"alpha": 0.0, "teacher": None, "data_seed": 0, "init_seed": 0}
-
-
-def teacher_shapes(planned: Sequence[tuple[str, PlannedTrial]], given: GivenModel | None) -> dict[str, tuple[str, int]]:
-    """Return (architecture, resolution_px) by the digest under which trials may name a teacher."""
-    shapes = {trial: (row.config.architecture, row.config.resolution_px) for trial, row in planned}
-    if given is not None:
-        shapes[given.digest] = (given.architecture, given.resolution_px)
-    return shapes

@@ -1,7 +1,8 @@
 """What a sweep file says: its name, its question and its trials; and the setting that it says them in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from trainables.recipes import (
     DEMO_FINE_TUNING,
@@ -14,6 +15,9 @@ from trainables.recipes import (
     TrialConfig,
     identity,
 )
+
+if TYPE_CHECKING:
+    from sweeps.engine.axes import Space
 
 Known = Mapping[str, Mapping[str, float]]
 """What a sweep knows so far: ``val_`` metrics and costs of each finished trial by its identity."""
@@ -81,6 +85,10 @@ class GivenModel:
     resolution_px: int
 
 
+def _as_it_is(config: TrialConfig) -> TrialConfig:
+    return config
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What a sweep's trials depend on besides its space.
@@ -94,6 +102,7 @@ class Setting:
         teacher: A model given by ``--teacher``, or None.
         start: A model given by ``--weights``, whose digest is then the profile's ``weights``; or None.
         smoke: Whether to plan two short trials only.
+        fit: Makes a config fit the memory budget; every config goes through it before it has an identity.
     """
 
     profile: Profile
@@ -104,6 +113,7 @@ class Setting:
     teacher: GivenModel | None = None
     start: GivenModel | None = None
     smoke: bool = False
+    fit: Callable[[TrialConfig], TrialConfig] = field(default=_as_it_is, compare=False, repr=False)
 
     @property
     def given(self) -> dict[str, GivenModel]:
@@ -118,6 +128,7 @@ class Setting:
         recipe: Recipe | None = None,
         resolution_px: int | None = None,
         alpha: float = 0.0,
+        temperature: float = 1.0,
         teacher: str | None = None,
         pruning: Pruning | None = None,
         quantisation: Quantisation = "none",
@@ -130,16 +141,18 @@ class Setting:
             recipe: How it is trained.
             resolution_px: Side of its input.
             alpha: Weight of the teacher's soft labels.
+            temperature: Softens teacher and student; 1 where alpha is 0, which no temperature changes.
             teacher: Identity of the teacher's trial; left out where alpha is 0.
             pruning: What the start model loses.
             quantisation: What becomes of the trained model.
         """
-        return TrialConfig(
+        config = TrialConfig(
             architecture=architecture,
             resolution_px=resolution_px or self.profile.resolution_px,
             weights=weights or self.profile.weights,
             recipe=recipe or self.profile.recipe,
             alpha=alpha,
+            temperature=temperature if alpha > 0 else 1.0,
             teacher=teacher if alpha > 0 else None,
             pruning=pruning,
             quantisation=quantisation,
@@ -148,12 +161,12 @@ class Setting:
             num_threads=self.num_threads,
             device=self.device,
         )
+        return self.fit(config)
 
     def evaluation(self, model: GivenModel) -> TrialConfig:
         """Return the config that trains nothing and scores a given model on this store."""
-        config = self.config(model.architecture)
-        recipe = replace(config.recipe, name="evaluation", epochs=0, warmup_epochs=0)
-        return replace(config, weights=model.digest, resolution_px=model.resolution_px, recipe=recipe)
+        recipe = replace(self.profile.recipe, name="evaluation", epochs=0, warmup_epochs=0)
+        return self.config(model.architecture, weights=model.digest, recipe=recipe, resolution_px=model.resolution_px)
 
     def identity(self, config: TrialConfig) -> str:
         """Return a trial's identity in this setting."""
@@ -191,9 +204,11 @@ class Sweep:
         trials: Plans the trials in a setting; the first ones are started first.
         more: Plans further trials from what is known: a pure function that may repeat trials already planned.
             Asked after every trial's end and at each launch; None where ``trials`` says it all.
+        space: What a search chooses further trials from; None where the sweep lists its cells.
     """
 
     name: str
     question: str
     trials: Callable[[Setting], list[PlannedTrial]]
     more: Callable[[Setting, Known], list[PlannedTrial]] | None = None
+    space: "Space | None" = None

@@ -130,6 +130,7 @@ def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_t
             num_threads=setting.num_threads,
             gpu_memory_gb=options.gpu_memory_gb,
             num_trials=num_trials,
+            needs=predicted,
         )
     return cluster.capacity(
         setting.device,

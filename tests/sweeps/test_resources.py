@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import pytest
 
 from data_store.errors import InputError
 from sweeps.engine import resources
-from sweeps.engine.resources import capacity, predicted_bytes, refuse_too_large, teacher_shapes
+from sweeps.engine.resources import capacity, refuse_too_large
 from sweeps.engine.space import PROFILES, Setting
 from sweeps.kd_alpha import trials
 
@@ -21,18 +19,10 @@ def test_trials_share_the_machine_and_the_budget() -> None:
     assert capacity("cpu", num_cpus=1, num_threads=4, gpu_memory_gb=8, num_trials=6).workers == 1
 
 
-def test_predictions_are_made_once_and_a_teacher_costs_something(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = tmp_path / "cache" / "memory.json"
-    rows = [row for _, row in PLANNED]
-    shapes = teacher_shapes(PLANNED, None)
-    first = predicted_bytes(rows, shapes, cache)
-    by_name = {row.name: first[row.config] for row in rows}
-    assert by_name["alpha=0"] < by_name["alpha=0.25"] == by_name["alpha=1"]
-    assert 50e6 < by_name["teacher B0"] < 1e9
-    monkeypatch.setattr("subprocess.run", None)  # a second process would raise
-    assert predicted_bytes(rows, shapes, cache) == first
+def test_contexts_of_idle_workers_do_not_eat_the_budget() -> None:
+    have = capacity("cuda", num_cpus=16, num_threads=1, gpu_memory_gb=8, num_trials=16, needs=[2**30, 5 * 2**30])
+    assert (have.workers, have.budget_bytes) == (6, 5 * 2**30)
+    assert capacity("cpu", num_cpus=16, num_threads=1, gpu_memory_gb=8, num_trials=16, needs=[2**33]).workers == 16
 
 
 def test_a_trial_larger_than_the_budget_is_refused_with_the_numbers() -> None:

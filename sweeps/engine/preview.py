@@ -1,0 +1,113 @@
+"""What a sweep would need, shown by ``--plan`` before anything is trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from data_store.manifest import Manifest
+from sweeps.engine.forecast import Footprint
+from sweeps.engine.ladder import Ladder, rung_name, rungs
+from sweeps.engine.resources import Capacity
+from sweeps.engine.space import PlannedTrial
+from trainables.recipes import Recipe, TrialConfig
+
+HEADER = ("trial", "fp32 GiB", "AMP GiB", "runs as", "at once", "parameters", "MMACs", "about")
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How much data an epoch is.
+
+    Attributes:
+        train: Crops of the training split.
+        val: Crops of the validation split.
+    """
+
+    train: int
+    val: int
+
+
+def amount_of(manifest: Manifest) -> Amount:
+    """Return how many crops an epoch trains on and is validated on."""
+    return Amount(train=sum(manifest.counts["train"].values()), val=sum(manifest.counts["val"].values()))
+
+
+def seconds_of(config: TrialConfig, footprint: Footprint, amount: Amount) -> float:
+    """Return about how long a trial takes alone, all its epochs, from timed steps of its network.
+
+    Augmentation, the teacher's pass and the test split come on top; early stopping and pruning make it shorter.
+    """
+    return _epochs(config) * (
+        _train_crops(config.recipe, amount.train) * footprint.train_ms / 1e3 + amount.val * footprint.evaluate_ms / 1e3
+    )
+
+
+def rows(
+    planned: Sequence[PlannedTrial],
+    ladder: Ladder,
+    footprints: Mapping[str, Footprint],
+    have: Capacity,
+    amount: Amount,
+) -> list[list[str]]:
+    """Return one row of cells a trial.
+
+    Args:
+        planned: Their configs have gone through the ladder.
+        ladder: Knows what each rung needs.
+        footprints: By ``architecture@resolution_px``.
+        have: The machine and the budget.
+        amount: Of data.
+    """
+    return [[trial.name, *_cells(trial.config, ladder, footprints, have, amount)] for trial in planned]
+
+
+def total_seconds(
+    planned: Sequence[PlannedTrial], footprints: Mapping[str, Footprint], have: Capacity, amount: Amount
+) -> float:
+    """Return about how long all trials take, when the workers are never idle."""
+    alone = [seconds_of(trial.config, footprints[network_of(trial.config)], amount) for trial in planned]
+    return max(sum(alone) / have.workers, max(alone, default=0.0))
+
+
+def network_of(config: TrialConfig) -> str:
+    """Return ``architecture@resolution_px``."""
+    return f"{config.architecture}@{config.resolution_px}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _cells(
+    config: TrialConfig, ladder: Ladder, footprints: Mapping[str, Footprint], have: Capacity, amount: Amount
+) -> list[str]:
+    teacher = ladder.teacher_of(config)
+    first, second = list(rungs(config))[:2]
+    need = ladder.need(config)
+    footprint = footprints[network_of(config)]
+    return [
+        _gib(ladder.forecasts.bytes_of(first, teacher)),
+        _gib(ladder.forecasts.bytes_of(second, teacher)),
+        rung_name(config),
+        str(max(1, min(have.workers, have.budget_bytes // need))),
+        f"{footprint.parameters:,}",
+        f"{footprint.macs / 1e6:,.0f}",
+        duration(seconds_of(config, footprint, amount)),
+    ]
+
+
+def _gib(num_bytes: int | None) -> str:
+    return UNKNOWN if num_bytes is None else f"{num_bytes / 2**30:.2f}"
+
+
+def _epochs(config: TrialConfig) -> int:
+    return config.recipe.epochs * (config.pruning.iterations if config.pruning else 1)
+
+
+def _train_crops(recipe: Recipe, available: int) -> int:
+    if recipe.max_steps_per_epoch is None:
+        return available
+    return min(available, recipe.max_steps_per_epoch * recipe.batch_size)
