@@ -161,14 +161,14 @@ class _ThesisWay:
 
     def mark(self, video: Path, out: Path, num_frames: int) -> None:
         with av.open(str(video)) as source, av.open(str(out), "w") as file:
+            size: Any = source.streams.video[0]
             stream: Any = file.add_stream("libx264", rate=25)
             stream.options = {"preset": "superfast", "crf": "23"}
-            stream.pix_fmt = "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = size.width, size.height, "yuv420p"
             for index, frame in enumerate(source.decode(video=0)):
                 if index == num_frames:
                     break
                 pixels = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-                stream.width, stream.height = pixels.shape[1], pixels.shape[0]
                 for box in sorted(self._detect(pixels), key=lambda box: -box.width * box.height)[:1]:
                     crop = resize_crop(cut_square(pixels, box, 0.0), RESOLUTION_PX)
                     fake = bool(self._scorer.score(crop[None])[0] > 0)
