@@ -31,6 +31,8 @@ class ModelRecipe:
         std: Input normalisation, RGB in [0, 1].
         labels: Names of the labels 0 and 1; a logit above 0 means the second.
         pruning: The channels that it lost since it was built; empty for a whole network.
+        quantisation: ``none``, or how the int8 file came about that is the model then; the weights beside it are
+            those that it was made of.
         schema_version: Of this file.
     """
 
@@ -40,6 +42,7 @@ class ModelRecipe:
     std: tuple[float, float, float]
     labels: tuple[str, str] = ("real", "fake")
     pruning: PruningHistory = ()
+    quantisation: str = "none"
     schema_version: int = SCHEMA_VERSION
 
 
@@ -96,13 +99,14 @@ def read_recipe(folder: Path) -> ModelRecipe:
 
 
 def content_digest(folder: Path) -> str:
-    """Return the SHA-256 over recipe and weights: equal digests are equal models.
+    """Return the SHA-256 over recipe and weights, and the int8 file of a quantised model: equal ones, equal models.
 
     Raises:
-        InputError: One of the two files is missing.
+        InputError: One of the files is missing.
     """
     digest = hashlib.sha256()
-    for name in (RECIPE_FILE, WEIGHTS_FILE):
+    quantised = (folder / RECIPE_FILE).exists() and read_recipe(folder).quantisation != "none"
+    for name in (RECIPE_FILE, WEIGHTS_FILE, *([INT8_FILE] if quantised else [])):
         try:
             digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
         except OSError as error:

@@ -15,8 +15,12 @@ from trainables.artifacts import save_model
 from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE
 from trainables.footprint import graph_of, macs, num_parameters, state_dict_mb
 from trainables.metrics import Scores, score
+from trainables.quantisation import evaluate_onnx, quantise
 from trainables.recipes import TrialConfig
 from trainables.training import EVALUATION_BATCH, Fit, evaluate, evaluated_positions, restore_best
+
+CONSTANT = 1e-6
+"""Logits that lie closer together than this are one logit."""
 
 PREDICTIONS_SCHEMA = pa.schema(
     [
@@ -37,36 +41,44 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
 
     Returns:
         ``metrics``: final values by key; ``undefined``: reasons by key; ``graph``: digest, architecture and
-        resolution; ``model``: content digest of the saved model; ``origin``: where its weights started, in words.
+        resolution; ``model``: content digest of the saved model; ``origin``: where its weights started, in words;
+        ``alarm``: what ``collapse`` says of the validation split.
 
     Raises:
         RuntimeError: The crops that all trials share are not those of the store any more; nothing is written.
     """
     crops.verify()
     restore_best(fit)
-    recipe = replace(recipe, pruning=fit.pruning)
+    recipe = replace(recipe, pruning=fit.pruning, quantisation=config.quantisation)
+    model_folder = folder / MODEL_FOLDER
+    save_model(model_folder, fit.model, recipe)
+    shipped = model_folder / WEIGHTS_FILE
+    if config.quantisation != "none":
+        shipped = quantise(model_folder, recipe, crops.split("val"))
     metrics: dict[str, float] = {}
     undefined: dict[str, str] = {}
-    tables = []
+    tables, logits = [], {}
     for split in ("val", "test"):
-        table, scores = _predict(fit, config, recipe, split, crops.split(split))
+        logits[split] = _logits(fit, config, recipe, crops.split(split), shipped)
+        table, scores = _scored(config, split, crops.split(split), logits[split])
         tables.append(table)
         metrics |= scores.values
         undefined |= scores.undefined
     _write_predictions(folder / PREDICTIONS_FILE, tables)
-    model_folder = folder / MODEL_FOLDER
-    save_model(model_folder, fit.model, recipe)
+    alarm = collapse(logits["val"])
     metrics |= {
         keys.PARAMETERS: num_parameters(fit.model),
         keys.MACS: macs(fit.model, recipe.resolution_px),
-        keys.SIZE_MB: (model_folder / WEIGHTS_FILE).stat().st_size / 1e6,
-        keys.STATE_DICT_MB: state_dict_mb(fit.model),
+        keys.SIZE_MB: shipped.stat().st_size / 1e6,
+        keys.COLLAPSED: float(alarm is not None),
         keys.EPOCHS: fit.epoch,
         keys.BEST_EPOCH: fit.best_epoch,
         keys.SECONDS: sum(record[keys.EPOCH_SECONDS] for record in fit.history),
     }
     if config.device == "cuda":
         metrics[keys.PEAK_MEMORY_MB] = torch.cuda.max_memory_reserved() / 1e6
+    if config.quantisation == "none":
+        metrics[keys.STATE_DICT_MB] = state_dict_mb(fit.model)
     graph = graph_of(recipe)
     return {
         "metrics": metrics,
@@ -78,15 +90,36 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         },
         "model": content_digest(model_folder),
         "origin": fit.origin,
+        "alarm": alarm,
     }
 
 
-def _predict(
-    fit: Fit, config: TrialConfig, recipe: ModelRecipe, split: str, crops: SplitCrops
-) -> tuple[pa.Table, Scores]:
+def collapse(logits: np.ndarray) -> str | None:
+    """Say what is wrong with a detector that gives every crop the same verdict; None where nothing is.
+
+    A network that lost too many channels, or too many bits, ends there; on a split of real and fake crops its
+    accuracy is that of a coin, which a table does not tell from a hard data set.
+    """
+    if not np.isfinite(logits).all():
+        return "collapsed: some logits are not finite"
+    if np.ptp(logits) < CONSTANT:
+        return f"collapsed: every crop gets the logit {logits[0]:.4g}"
+    if len({*(logits > 0).tolist()}) < 2:
+        return f"collapsed: every crop is called {'fake' if logits[0] > 0 else 'real'}"
+    return None
+
+
+def _logits(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: SplitCrops, shipped: Path) -> np.ndarray:
+    """Return the logits of what is shipped: the model, or its int8 file."""
+    limit = config.recipe.max_steps_per_epoch
+    if config.quantisation != "none":
+        return evaluate_onnx(shipped, recipe, crops, num_threads=config.num_threads, max_batches=limit)
+    return evaluate(fit.model, recipe, crops, device=config.device, max_batches=limit)
+
+
+def _scored(config: TrialConfig, split: str, crops: SplitCrops, logits: np.ndarray) -> tuple[pa.Table, Scores]:
     limit = config.recipe.max_steps_per_epoch
     at = evaluated_positions(len(crops), batch_size=EVALUATION_BATCH, max_batches=limit)
-    logits = evaluate(fit.model, recipe, crops, device=config.device, max_batches=limit)
     labels, categories, videos = (
         crops.labels[at],
         np.asarray(crops.categories)[at],

@@ -27,11 +27,13 @@ class Graph:
         architecture: A name of ``trainables.architectures``.
         resolution_px: Side of the square input.
         removed: (layer, channels) that pruning took at each group of layers; which ones makes no difference.
+        int8: Whether it computes in 8 bits.
     """
 
     architecture: str
     resolution_px: int
     removed: tuple[tuple[str, int], ...] = ()
+    int8: bool = False
 
     @property
     def digest(self) -> str:
@@ -56,6 +58,7 @@ def graph_of(recipe: ModelRecipe) -> Graph:
         architecture=recipe.architecture,
         resolution_px=recipe.resolution_px,
         removed=tuple(sorted(removed.items())),
+        int8=recipe.quantisation != "none",
     )
 
 

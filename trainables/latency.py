@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trainables import metric_keys as keys
-from trainables.artifact_files import ModelRecipe, recipe_from_dict
+from trainables.artifact_files import INT8_FILE, ONNX_FILE, ModelRecipe, recipe_from_dict
+from trainables.onnx_files import open_session, run_onnx, write_onnx
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,8 +37,6 @@ NUM_SAMPLES = 64
 MAX_ROUNDS = 3
 MAX_NOISE = 0.10
 MAX_DRIFT = 0.02
-ONNX_FILE = "model.onnx"
-INT8_FILE = "model.int8.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +185,9 @@ def eager_runner(model: "nn.Module", resolution_px: int, batch_size: int) -> Run
 
 def onnx_runner(file: Path, resolution_px: int, batch_size: int, num_threads: int) -> Run:
     """Return a call of an ONNX file in ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # nobody waits busily beside the others
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = open_session(file, num_threads)
     images = np.random.default_rng(0).random((batch_size, 3, resolution_px, resolution_px), np.float32)
-    name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: images})
+    return lambda: run_onnx(session, images)
 
 
 def seconds_of(run: Run) -> float:
@@ -257,22 +249,11 @@ def _runners(
         folder = graph if isinstance(graph, Path) and (graph / ONNX_FILE).exists() else scratch
         if folder is scratch:
             scratch.mkdir()
-            _export(model, resolution_px, scratch / ONNX_FILE)
+            write_onnx(model, resolution_px, scratch / ONNX_FILE)
         runs["onnx"] = lambda batch_size: onnx_runner(folder / ONNX_FILE, resolution_px, batch_size, num_threads)
         if (folder / INT8_FILE).exists():
             runs["int8"] = lambda batch_size: onnx_runner(folder / INT8_FILE, resolution_px, batch_size, num_threads)
     return runs
-
-
-def _export(model: "nn.Module", resolution_px: int, file: Path) -> None:
-    """Write a network as an ONNX file that takes any number of images."""
-    import torch
-
-    images = torch.rand(2, 3, resolution_px, resolution_px)
-    batch = torch.export.Dim("batch")
-    torch.onnx.export(
-        model, (images,), file, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
-    )
 
 
 def _as_json(graph: Path | ModelRecipe) -> str | dict[str, Any]:

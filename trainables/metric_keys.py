@@ -25,7 +25,7 @@ VIDEO_CALIBRATION_ERROR: Final = "video_calibration_error"
 # Cost of a graph: equal for every trial that ends in the same graph.
 PARAMETERS: Final = "parameters"
 MACS: Final = "macs"
-SIZE_MB: Final = "size_mb"  # 10^6 bytes of weights.safetensors
+SIZE_MB: Final = "size_mb"  # 10^6 bytes of weights.safetensors, or of model.int8.onnx where that is the model
 STATE_DICT_MB: Final = "state_dict_mb"  # 10^6 bytes of the same weights as PyTorch saves them: the thesis's measure
 LATENCY_MS_P50: Final = "latency_ms_p50"
 LATENCY_MS_P90: Final = "latency_ms_p90"
@@ -40,6 +40,7 @@ DENORMALS: Final = "denormals"  # weights below the smallest normal number, not 
 # What the trial itself cost.
 EPOCHS: Final = "epochs"
 BEST_EPOCH: Final = "best_epoch"
+COLLAPSED: Final = "collapsed"  # 1 where every validation crop gets the same verdict
 SECONDS: Final = "seconds"
 PREDICTED_MEMORY_MB: Final = "predicted_memory_mb"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"

@@ -94,6 +94,11 @@ def load_start(folder: Path, architecture: str) -> "tuple[nn.Module, PruningHist
     from trainables.pruning import replay
 
     recipe, row = read_recipe(folder), named(architecture)
+    if recipe.quantisation != "none":
+        raise InputError(
+            f"training starts from a float model, but {folder} holds an int8 one ({recipe.quantisation}); name the "
+            "model that it was made of"
+        )
     by_surgery = recipe.architecture == row.lite_of and not recipe.pruning
     if recipe.architecture != architecture and not by_surgery:
         raise InputError(

@@ -1,0 +1,105 @@
+"""Int8 by ONNX Runtime: activations and weights of 8 bits, from ranges seen on validation crops.
+
+Weights are quantised by output channel, activations by tensor, in the QDQ form that ONNX Runtime fuses into integer
+kernels; a ReLU6 is part of the convolution before it, as the range of its output says the same. Weights keep 7 of
+their 8 bits: CPUs without VNNI add products of 8 bits in 16 and saturate (ONNX Runtime's guide to quantisation).
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from data_store.resident import SplitCrops, batches
+from trainables.architectures import normalise
+from trainables.artifact_files import INT8_FILE, ModelRecipe
+from trainables.augmentation import to_float
+from trainables.onnx_files import INPUT, export_onnx, open_session, run_onnx
+from trainables.training import EVALUATION_BATCH, evaluated_positions
+
+CALIBRATION_CROPS = 256
+_CALIBRATION_BATCH = 32
+
+
+def quantise(folder: Path, recipe: ModelRecipe, val: SplitCrops) -> Path:
+    """Write ``model.int8.onnx`` into a model's folder, beside ``model.onnx``, and return its path.
+
+    Args:
+        folder: Of the float model.
+        recipe: Its resolution and normalisation.
+        val: The validation split: activations get the ranges that they take on crops spread evenly over it.
+    """
+    source, file = export_onnx(folder), folder / INT8_FILE
+    num_crops = min(CALIBRATION_CROPS, len(val))
+    positions = np.linspace(0, len(val) - 1, num_crops).astype(np.int64)
+    with tempfile.TemporaryDirectory(prefix="int8_") as scratch, _quiet():
+        prepared, quantised = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantised,
+            _Images(images(val, positions, recipe, _CALIBRATION_BATCH)),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        partial = file.with_name(f".{file.name}.partial")
+        partial.write_bytes(quantised.read_bytes())
+        partial.replace(file)
+    return file
+
+
+def evaluate_onnx(
+    file: Path, recipe: ModelRecipe, crops: SplitCrops, *, num_threads: int, max_batches: int | None = None
+) -> np.ndarray:
+    """Return what an ONNX file says of a split: logits (n,) float32, as ``training.evaluate`` returns a model's.
+
+    Args:
+        file: ``model.onnx`` or ``model.int8.onnx``.
+        recipe: Resolution and normalisation of the input.
+        crops: A split.
+        num_threads: CPU threads.
+        max_batches: As of ``training.evaluate``.
+    """
+    session = open_session(file, num_threads)
+    positions = evaluated_positions(len(crops), batch_size=EVALUATION_BATCH, max_batches=max_batches)
+    return np.concatenate([run_onnx(session, batch) for batch in images(crops, positions, recipe, EVALUATION_BATCH)])
+
+
+def images(crops: SplitCrops, positions: np.ndarray, recipe: ModelRecipe, batch_size: int) -> Iterator[np.ndarray]:
+    """Yield normalised images (batch, 3, resolution_px, resolution_px) float32 of crops, without augmentation."""
+    for _, crops_u8 in batches(crops, positions, batch_size):
+        pixels = normalise(to_float(crops_u8, recipe.resolution_px), recipe.mean, recipe.std)
+        yield pixels.contiguous(memory_format=torch.contiguous_format).numpy()
+
+
+class _Images(CalibrationDataReader):  # type: ignore[misc] # the library asks for its own base class
+    """Hands batches to the calibration one by one."""
+
+    def __init__(self, batches_of_images: Iterator[np.ndarray]) -> None:
+        self._batches = batches_of_images
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next batch by the input's name, or None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice off the root logger; it has been taken."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
