@@ -24,6 +24,7 @@ import numpy as np
 from trainables import metric_keys as keys
 from trainables.artifact_files import INT8_FILE, ONNX_FILE, ModelRecipe, recipe_from_dict
 from trainables.onnx_files import open_session, run_onnx, write_onnx
+from trainables.recipes import digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,7 +98,8 @@ def measure(
         reference: The graph that ratios are taken to.
         num_threads: CPU threads of the measurement.
         num_samples: At most so many of each graph; fewer than a mode's own are for smoke runs, without repetition.
-        runtimes: Those to time. A graph without an ONNX file is exported first, which takes seconds.
+        runtimes: Those to time; int8 only with ``onnx``, which its reference runs in. A graph without an ONNX file is
+            exported first, which takes seconds.
 
     Returns:
         Per graph, in order: the values to be recorded, by metric key.
@@ -209,13 +211,14 @@ def _measure_here(
     torch.set_num_threads(num_threads)
     torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory(prefix="latency_") as scratch:
-        base = _runners(reference, Path(scratch) / "reference", num_threads, runtimes)
+        needed: tuple[Runtime, ...] = ("eager", "onnx")  # int8 is compared with the float reference
+        base = _runners(reference, Path(scratch), num_threads, [name for name in needed if name in runtimes])
         rows = []
-        for index, graph in enumerate(graphs):
-            runs = _runners(graph, Path(scratch) / str(index), num_threads, runtimes)
+        for graph in graphs:
+            runs = _runners(graph, Path(scratch), num_threads, runtimes)
             row: dict[str, float] = {keys.LATENCY_THREADS: num_threads}
             for mode in MODES:
-                if mode.runtime in runs and mode.runtime in runtimes:
+                if mode.runtime in runs:
                     beside = base["eager" if mode.runtime == "eager" else "onnx"](mode.batch_size)
                     row |= recorded(mode, _timed(runs[mode.runtime](mode.batch_size), beside, mode, num_samples))
             rows.append(row)
@@ -245,14 +248,15 @@ def _runners(
     runs: dict[Runtime, Callable[[int], Run]] = {}
     if "eager" in runtimes:
         runs["eager"] = lambda batch_size: eager_runner(model, resolution_px, batch_size)
-    if "onnx" in runtimes or "int8" in runtimes:
-        folder = graph if isinstance(graph, Path) and (graph / ONNX_FILE).exists() else scratch
-        if folder is scratch:
-            scratch.mkdir()
-            write_onnx(model, resolution_px, scratch / ONNX_FILE)
-        runs["onnx"] = lambda batch_size: onnx_runner(folder / ONNX_FILE, resolution_px, batch_size, num_threads)
-        if (folder / INT8_FILE).exists():
-            runs["int8"] = lambda batch_size: onnx_runner(folder / INT8_FILE, resolution_px, batch_size, num_threads)
+    if "onnx" in runtimes:
+        file = graph / ONNX_FILE if isinstance(graph, Path) else None
+        if file is None or not file.exists():
+            file = scratch / f"{digest(asdict(recipe))}.onnx"
+            if not file.exists():  # the reference is often one of the graphs
+                write_onnx(model, resolution_px, file)
+        runs["onnx"] = lambda batch_size: onnx_runner(file, resolution_px, batch_size, num_threads)
+    if "int8" in runtimes and isinstance(graph, Path) and (graph / INT8_FILE).exists():
+        runs["int8"] = lambda batch_size: onnx_runner(graph / INT8_FILE, resolution_px, batch_size, num_threads)
     return runs
 
 

@@ -338,7 +338,7 @@ def _catch_up(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
 def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", terminal: Terminal) -> None:
     """Measure each distinct graph once, now that no trial runs, and record it on every run that has it."""
     from trainables.artifacts import recipe_for
-    from trainables.latency import NUM_SAMPLES, measure
+    from trainables.latency import NUM_SAMPLES, RUNTIMES, measure
 
     todo: dict[str, Path] = {}
     for trial, row in journal.state.finished.items():
@@ -352,6 +352,7 @@ def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", ter
             list(todo.values()),
             reference=recipe_for("B0", launch.setting.profile.resolution_px),
             num_samples=SMOKE_SAMPLES if launch.options.smoke else NUM_SAMPLES,
+            runtimes=("eager",) if launch.options.smoke else RUNTIMES,  # exporting takes longer than a smoke run
         )
         for name, values in zip(todo, rows, strict=True):
             journal.append("latency", graph=name, latency=values)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 from trainables import latency
 from trainables import metric_keys as keys
 from trainables.architectures import build
+from trainables.artifact_files import INT8_FILE
 from trainables.artifacts import recipe_for, save_model
 from trainables.latency import MODES, Latency, interleaved, measure, recorded, steadiest, summarise
+from trainables.onnx_files import export_onnx
 
 ONE = Latency(p50_ms=1.0, p90_ms=1.0, ratio=1.0, noise=1.0)
 
@@ -55,9 +58,9 @@ def test_modes_and_keys() -> None:
 
 
 def test_a_larger_graph_takes_longer_in_a_process_of_its_own(tmp_path: Path) -> None:
-    save_model(tmp_path, build("B0"), recipe_for("B0", 160))
+    save_model(tmp_path, build("B0"), recipe_for("B0", 96))
     small, large = measure(
-        [recipe_for("Lite0", 64), tmp_path], reference=recipe_for("B0", 64), num_samples=8, runtimes=["eager"]
+        [recipe_for("Lite0", 32), tmp_path], reference=recipe_for("Lite0", 32), num_samples=6, runtimes=["eager"]
     )
     for batch_size in (1, 32):
         key = keys.latency("ms_p50", batch_size=batch_size)
@@ -69,11 +72,15 @@ def test_a_larger_graph_takes_longer_in_a_process_of_its_own(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_graph_is_timed_in_onnx_runtime_too() -> None:
-    (row,) = measure([recipe_for("Lite0", 64)], reference=recipe_for("B0", 64), num_samples=4)
-    timed = [mode for mode in MODES if mode.runtime != "int8"]  # there is no int8 file
-    assert row.keys() == {keys.LATENCY_THREADS}.union(*(recorded(mode, ONE).keys() for mode in timed))
-    assert row[keys.latency("ms_p50", "onnx")] < row[keys.latency("ms_p50", "onnx", 32)]
+def test_a_models_onnx_files_are_timed_as_they_lie_in_its_folder(tmp_path: Path) -> None:
+    save_model(tmp_path, build("Lite0"), recipe_for("Lite0", 32))
+    shutil.copy(export_onnx(tmp_path), tmp_path / INT8_FILE)  # timed by its name, whatever is in it
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    (row,) = measure([tmp_path], reference=tmp_path, num_samples=4)
+    assert row.keys() == {keys.LATENCY_THREADS}.union(*(recorded(mode, ONE).keys() for mode in MODES))
+    for runtime in ("onnx", "int8"):
+        assert 0 < row[keys.latency("ms_p50", runtime)] < row[keys.latency("ms_p50", runtime, 32)]
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
 
 
 def test_a_failed_measurement_says_why(tmp_path: Path) -> None:
