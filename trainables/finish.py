@@ -13,7 +13,7 @@ from trainables import metric_keys as keys
 from trainables.artifact_files import WEIGHTS_FILE, ModelRecipe, content_digest
 from trainables.artifacts import save_model
 from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE
-from trainables.footprint import graph_of, macs, num_parameters, state_dict_mb
+from trainables.footprint import graph_of, num_denormals, num_parameters, state_dict_mb, work
 from trainables.metrics import Scores, score
 from trainables.quantisation import evaluate_onnx, quantise
 from trainables.recipes import TrialConfig
@@ -66,9 +66,13 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         undefined |= scores.undefined
     _write_predictions(folder / PREDICTIONS_FILE, tables)
     alarm = collapse(logits["val"])
+    done = work(fit.model, recipe.resolution_px)
     metrics |= {
         keys.PARAMETERS: num_parameters(fit.model),
-        keys.MACS: macs(fit.model, recipe.resolution_px),
+        keys.MACS: done.macs,
+        keys.TRAFFIC_MB: done.traffic_bytes / 1e6,
+        keys.OPERATIONS: done.num_operations,
+        keys.DENORMALS: num_denormals(fit.model),
         keys.SIZE_MB: shipped.stat().st_size / 1e6,
         keys.COLLAPSED: float(alarm is not None),
         keys.EPOCHS: fit.epoch,

@@ -7,6 +7,7 @@ from data_store.resident import Crops
 from tests.stores import make_crops, make_shards
 from trainables.artifacts import recipe_for
 from trainables.finish import finish
+from trainables.footprint import work
 from trainables.recipes import DEMO_TRAINING, TrialConfig
 from trainables.training import start
 
@@ -20,3 +21,15 @@ def test_a_trial_whose_shared_crops_were_changed_is_not_scored(tmp_path: Path) -
     with pytest.raises(RuntimeError, match=r"crops shared by all trials must never change, but test\.arrow"):
         finish(start(CONFIG), CONFIG, recipe_for("Lite0", 64), changed, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_work_of_the_graph_is_recorded_from_which_its_latency_can_be_predicted(
+    crops: Crops, tmp_path: Path
+) -> None:
+    fit = start(CONFIG)
+    metrics = finish(fit, CONFIG, recipe_for("Lite0", 64), crops, tmp_path)["metrics"]
+    done = work(fit.model, 64)
+    assert (metrics["macs"], metrics["operations"]) == (done.macs, done.num_operations)
+    assert metrics["traffic_mb"] == pytest.approx(done.traffic_bytes / 1e6)
+    assert metrics["denormals"] == 0
+    assert {"val_brier", "test_video_average_precision"} <= metrics.keys()
