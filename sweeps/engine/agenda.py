@@ -1,6 +1,6 @@
 """What a sweep has on its list: the trials of its file, and those that the results so far ask for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sweeps.engine.journal import Journal, State
@@ -50,6 +50,7 @@ class Agenda:
         self.setting = setting
         self.fine_tune = fine_tune
         self.planned = dict(first)
+        self.search: Callable[[Journal], list[PlannedTrial]] | None = None
 
     def open(self, journal: Journal) -> None:
         """Write down what the journal lacks, take in what an earlier launch planned further, and grow."""
@@ -61,9 +62,8 @@ class Agenda:
 
     def grow(self, journal: Journal) -> dict[str, PlannedTrial]:
         """Ask the sweep what the results so far call for, and return the trials that are new."""
-        if self.sweep.more is None:
-            return {}
-        wanted = self.sweep.more(self.setting, known(journal.state))
+        wanted = self.sweep.more(self.setting, known(journal.state)) if self.sweep.more else []
+        wanted += self.search(journal) if self.search else []
         if self.fine_tune:
             wanted = with_fine_tuning(self.setting, wanted)
         by_identity = {self.setting.identity(trial.config): trial for trial in wanted}

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from sweeps.engine.space import PlannedTrial, Setting
+from sweeps.engine.space import Known, PlannedTrial, Setting, Sweep
 
 Value = str | float | int
 Point = Mapping[str, Value]
@@ -106,6 +106,26 @@ def with_seeds(space: Space, num_seeds: int) -> Space:
         canonical=lambda point: {**space.canonical(point), "seed": point["seed"]},
         plan=plan,
     )
+
+
+def seeded(sweep: Sweep, num_seeds: int) -> Sweep:
+    """Return the sweep with each of its trials, teachers and all, once a seed."""
+    if num_seeds == 1:
+        return sweep
+    first, more = sweep.trials, sweep.more
+
+    def settings(setting: Setting) -> list[Setting]:
+        return [replace(setting, seed=setting.seed + place) for place in range(num_seeds)]
+
+    def every(setting: Setting) -> list[PlannedTrial]:
+        return [row for place, own in enumerate(settings(setting)) for row in of_seed(first(own), place)]
+
+    def further(setting: Setting, known: Known) -> list[PlannedTrial]:
+        assert more is not None
+        return [row for place, own in enumerate(settings(setting)) for row in of_seed(more(own, known), place)]
+
+    space = with_seeds(sweep.space, num_seeds) if sweep.space else None
+    return replace(sweep, trials=first if space else every, more=further if more else None, space=space)
 
 
 def of_seed(trials: list[PlannedTrial], place: int) -> list[PlannedTrial]:

@@ -68,7 +68,7 @@ def _fetched(run: "Run", folder: Path, tracking: "Tracking") -> bool:
 def _result(run: "Run") -> dict[str, Any]:
     """Return what the trial ended with, as its own sweep's journal has it."""
     final = {key: value for key, value in run.data.metrics.items() if "/" not in key and not key.startswith("latency_")}
-    for key in (keys.PARAMETERS, keys.MACS, keys.EPOCHS, keys.BEST_EPOCH):
+    for key in (keys.PARAMETERS, keys.MACS, keys.OPERATIONS, keys.EPOCHS, keys.BEST_EPOCH):
         if key in final:
             final[key] = int(final[key])  # MLflow keeps floats only
     undefined = "undefined."

@@ -14,6 +14,7 @@ from data_store.resident import preflight
 from data_store.verified import require_verified
 from sweeps.engine import fitting, preview, resources, result
 from sweeps.engine.agenda import Agenda, with_fine_tuning
+from sweeps.engine.axes import seeded
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.ladder import Ladder
@@ -21,6 +22,8 @@ from sweeps.engine.lock import sweep_lock
 from sweeps.engine.models import given_model, with_start
 from sweeps.engine.options import Options, parse
 from sweeps.engine.places import Places
+from sweeps.engine.searchers import LISTED, in_order
+from sweeps.engine.searching import Limits, Search, representatives
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, markdown_table, text_table
 from sweeps.engine.tracking import check_server, default_uri
@@ -44,6 +47,7 @@ class Launch:
         setting: What its trials depend on.
         ladder: Knows the memory that each of them needs.
         agenda: Its trials.
+        search: Chooses further ones, where the sweep has a space.
         manifest: Of the store.
         label: ``kd_alpha-demo-1a2b3c4d``: name, profile and digest.
         folder: Where it writes.
@@ -55,6 +59,7 @@ class Launch:
     setting: Setting
     ladder: Ladder
     agenda: Agenda
+    search: Search | None
     manifest: Manifest
     label: str
     folder: Path
@@ -97,6 +102,8 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
         journal = open_journal(launch.folder / "journal.jsonl")
         if journal.dropped_tail:
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
+        if launch.search is not None:
+            launch.search.prepare(journal)
         launch.agenda.open(journal)
         pending = _pending(launch, journal)
         if journal.state.closed is None or pending:
@@ -110,6 +117,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
 
 def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal: Terminal) -> Launch:
     """Name the sweep by the digest of everything that its trials depend on."""
+    sweep = seeded(sweep, options.num_seeds)
     profile = PROFILES[options.profile]
     if options.smoke:
         profile = _smoke(profile)
@@ -130,6 +138,8 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
 
     def plan() -> list[PlannedTrial]:
         first = sweep.trials(setting)
+        if sweep.space is not None and ladder.gathering:
+            representatives(sweep.space, setting)  # to learn which predictions are missing
         return with_fine_tuning(setting, first) if options.fine_tune else first
 
     def meanwhile() -> None:
@@ -137,17 +147,32 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
 
     trials = fitting.planned(plan, ladder, meanwhile, preview=options.plan)
     planned = {setting.identity(trial.config): trial for trial in trials}
-    identity = digest({"sweep": sweep.name, "trials": list(planned)})
+    identity = digest({"sweep": sweep.name, "trials": list(planned), **_search_spec(sweep, options)})
     label = f"{options.name or sweep.name}-{profile.name}-{identity[:8]}"
+    folder = options.results / "sweeps" / label
+    agenda, search = Agenda(sweep, setting, _ordered(planned, options), fine_tune=options.fine_tune), None
+    if sweep.space is not None:
+        search = Search(
+            space=sweep.space,
+            method=options.search,
+            setting=setting,
+            limits=Limits(max_size_mb=options.max_size_mb, max_latency_ms=options.max_latency_ms),
+            num_trials=options.num_trials,
+            ahead=max(2, (os.cpu_count() or 1) // options.num_threads),
+            forecasts=ladder.forecasts,
+            folder=folder,
+        )
+        agenda.search = search.grow
     return Launch(
         sweep=sweep,
         options=options,
         setting=setting,
         ladder=ladder,
-        agenda=Agenda(sweep, setting, planned, fine_tune=options.fine_tune),
+        agenda=agenda,
+        search=search,
         manifest=manifest,
         label=label,
-        folder=options.results / "sweeps" / label,
+        folder=folder,
         uri=uri,
     )
 
@@ -160,6 +185,21 @@ def _device_kind(options: Options) -> str:
 
     cluster.connect(options.address)
     return cluster.device_kind()
+
+
+def _ordered(planned: dict[str, PlannedTrial], options: Options) -> dict[str, PlannedTrial]:
+    """Return a sweep's listed cells in the order in which they are begun, as far as they wait for no other."""
+    rows = list(planned.items())
+    method = options.search if options.search in LISTED else "grid"
+    return dict(rows[place] for place in in_order(method, options.seed, len(rows)))
+
+
+def _search_spec(sweep: Sweep, options: Options) -> dict[str, object]:
+    """Return what names a search besides its first trials; not how many it tries, which may be raised."""
+    if sweep.space is None:
+        return {}
+    axes = [[axis.name, *axis.values] for axis in sweep.space.axes]
+    return {"search": [options.search, options.max_size_mb, options.max_latency_ms], "axes": axes}
 
 
 def _start_early(options: Options, manifest: Manifest, terminal: Terminal) -> None:
@@ -176,6 +216,9 @@ def _start_early(options: Options, manifest: Manifest, terminal: Terminal) -> No
 def _preview(launch: Launch, terminal: Terminal) -> None:
     """Print what each trial would need."""
     planned, setting, options = list(launch.planned.values()), launch.setting, launch.options
+    if launch.search is not None:  # one model of each network stands for all
+        models = {cell.network: cell.trials[-1] for cell in reversed(representatives(launch.search.space, setting))}
+        planned += [trial for trial in models.values() if trial not in planned]
     networks = {(trial.config.architecture, trial.config.resolution_px) for trial in planned}
     terminal.line("plan", f"counting and timing {len(networks)} networks on random pixels; nothing is trained ...")
     footprints = launch.ladder.forecasts.footprints(networks, device=setting.device, num_threads=setting.num_threads)
@@ -220,6 +263,8 @@ def _announce(launch: Launch, terminal: Terminal) -> None:
     )
     terminal.line("profile", f"{profile.name}: {profile.note}")
     terminal.line("sweep", f"{launch.label}, {len(launch.planned)} trials")
+    if launch.search is not None:
+        terminal.line("search", f"{launch.options.num_trials} points by {launch.options.search}")
 
 
 def _pending(launch: Launch, journal: Journal) -> dict[str, PlannedTrial]:

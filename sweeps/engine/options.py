@@ -1,14 +1,17 @@
 """The command line that every sweep shares."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_store.errors import InputError
 from data_store.resident import RESIDENCIES
+from sweeps.engine.searchers import METHODS, in_order
 from sweeps.engine.space import PROFILES, Sweep
 
+TRIALS = 20
 RESULTS = Path(__file__).parents[2] / "results"
 
 
@@ -24,6 +27,11 @@ class Options:
         fine_tune: Train every student and model on by the profile's fine-tuning, as a trial of its own.
         smoke: Two trials of one step each.
         plan: Only show what each trial would need.
+        search: The order of the cells, or how points of a space are chosen: one of ``searchers.METHODS``.
+        num_trials: Points that a search tries.
+        max_size_mb: Largest size of a model that a search tries, in 10^6 bytes; None for any.
+        max_latency_ms: Longest predicted CPU latency of one; None for any.
+        num_seeds: Each trial once for so many seeds.
         seed: Of data order, augmentation and initial weights.
         name: Shown in place of the sweep's own name.
         teacher: A model folder or an MLflow run id, or None.
@@ -42,6 +50,11 @@ class Options:
     fine_tune: bool
     smoke: bool
     plan: bool
+    search: str
+    num_trials: int
+    max_size_mb: float | None
+    max_latency_ms: float | None
+    num_seeds: int
     seed: int
     name: str | None
     teacher: str | None
@@ -69,6 +82,12 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--fine-tune", action="store_true", help="fine-tune every student and model, and show the gain")
     add("--smoke", action="store_true", help="two trials of one step each, to see that all works")
     add("--plan", action="store_true", help="show memory, work and time of each trial, and train nothing")
+    default = "tpe" if sweep.space else "grid"
+    add("--search", default=default, help=f"{', '.join(METHODS)}: what is tried, in which order (default: {default})")
+    add("--trials", type=int, dest="num_trials", help=f"points that a search tries (default: {TRIALS})")
+    add("--max-size-mb", type=float, help="a search tries no model with more 10^6 bytes of weights")
+    add("--max-latency-ms", type=float, help="a search tries no model with a longer predicted CPU latency")
+    add("--seeds", type=int, default=1, dest="num_seeds", help="each trial once for so many seeds (default: 1)")
     add("--seed", type=int, default=0, help="of data order, augmentation and initial weights (default: 0)")
     add("--name", help="name of this sweep in place of the file's")
     add("--teacher", help="model folder or MLflow run id to learn from (default: train one first)")
@@ -83,6 +102,8 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     values = vars(parser.parse_args(argv))
     values["profile"] = values["profile"] or ("thesis" if values["store"] else "demo")
     values["results"] = values["results"].resolve()
+    _check_search(sweep, values)
+    values["num_trials"] = values["num_trials"] or (1 if values["smoke"] else TRIALS)
     options = Options(**values)
     if options.profile not in PROFILES:
         raise InputError(
@@ -104,3 +125,29 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
             "tracking off the driver; run this command on a node of the cluster, or submit it with ray job submit"
         )
     return options
+
+
+def _check_search(sweep: Sweep, values: Mapping[str, Any]) -> None:
+    """Check the flags of searches.
+
+    Raises:
+        InputError: One breaks its rule, or goes with another kind of sweep.
+    """
+    if values["search"] not in METHODS:
+        raise InputError(
+            f"--search must be one of {', '.join(METHODS)}, but got {values['search']!r}; choose one of these"
+        )
+    if values["num_seeds"] < 1:
+        raise InputError(f"--seeds must be at least 1, but got {values['num_seeds']}; use 3")
+    flags = {"num_trials": "--trials", "max_size_mb": "--max-size-mb", "max_latency_ms": "--max-latency-ms"}
+    for name, flag in flags.items():
+        value = values[name]
+        if value is not None and sweep.space is None:
+            raise InputError(
+                f"{flag} goes with a sweep that searches a space, but sweeps/{sweep.name}.py lists its cells and got "
+                f"{value:g}; leave it out, or ask sweeps/search.py"
+            )
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{flag} must be above 0, but got {value:g}; use a larger one")
+    if sweep.space is None:
+        in_order(values["search"], values["seed"], 0)

@@ -1,0 +1,259 @@
+"""A search in progress: what it has suggested, what came of it, and what it suggests next; the journal is its state."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_store.errors import InputError
+from sweeps.engine.asha import group_of
+from sweeps.engine.axes import Point, Space, key_of
+from sweeps.engine.forecast import Footprint, Forecasts
+from sweeps.engine.journal import Journal, State
+from sweeps.engine.searchers import Tried, suggest, write_study
+from sweeps.engine.space import PlannedTrial, Setting
+from trainables import metric_keys as keys
+from trainables.predicted_latency import LatencyFit, Work, predict
+from trainables.recipes import TrialConfig
+
+STUDY_FILE = "study.log"
+FITTED_NETWORKS = 8
+"""Networks that are timed at a search's start, spread over its space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a model may cost; None for no limit.
+
+    Attributes:
+        max_size_mb: 10^6 bytes of its weights.
+        max_latency_ms: Predicted milliseconds of one image on this machine's CPU.
+    """
+
+    max_size_mb: float | None = None
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A point of the space and what is known of it beforehand.
+
+    Attributes:
+        point: The point.
+        trials: Its trials, its own last.
+        chain: Their identities.
+        network: ``architecture@resolution_px``.
+        ratio: Share of the network's size that pruning removes.
+    """
+
+    point: Point
+    trials: Sequence[PlannedTrial]
+    chain: Sequence[str]
+    network: str
+    ratio: float
+
+
+@dataclass(kw_only=True)
+class Search:
+    """Suggests points until so many were tried.
+
+    Attributes:
+        space: What it chooses from.
+        method: One of ``searchers.METHODS``.
+        setting: Of the sweep.
+        limits: What a model may cost.
+        num_trials: Points to try in all.
+        ahead: Points that are open at a time.
+        forecasts: Knows what networks cost.
+        folder: The sweep's; the study for ``optuna-dashboard`` is written there.
+    """
+
+    space: Space
+    method: str
+    setting: Setting
+    limits: Limits
+    num_trials: int
+    ahead: int
+    forecasts: Forecasts
+    folder: Path
+    _cells: dict[tuple[object, ...], Cell | None] = field(default_factory=dict)
+    _footprints: dict[str, Footprint] = field(default_factory=dict)
+    _fit: LatencyFit | None = None
+
+    def prepare(self, journal: Journal) -> None:
+        """Lay out the space and, once in a sweep's life, fit what latency is predicted by.
+
+        Raises:
+            InputError: No model of the space keeps to the limits.
+        """
+        self._cells = {}
+        networks = sorted({_split(cell.network) for cell in representatives(self.space, self.setting)})
+        device, num_threads = self.setting.device, self.setting.num_threads
+        self._footprints = self.forecasts.footprints(networks, device=device, num_threads=num_threads)
+        if journal.state.latency_fit is None:
+            spread = sorted(networks, key=lambda row: self._footprints[f"{row[0]}@{row[1]}"].macs)
+            step = max(1, len(spread) // FITTED_NETWORKS)
+            fit = self.forecasts.latency_fit(spread[::step], num_threads=self.setting.num_threads)
+            journal.append("latency_fit", fit=fit)
+        assert journal.state.latency_fit is not None
+        self._fit = LatencyFit(**journal.state.latency_fit)
+        if not any(self._keeps_limits(point) for point in self.space.cells()):
+            raise InputError(self._nothing_fits())
+
+    @property
+    def fit(self) -> LatencyFit:
+        """What latency is predicted by."""
+        assert self._fit is not None
+        return self._fit
+
+    def grow(self, journal: Journal) -> list[PlannedTrial]:
+        """Suggest points while fewer than ``ahead`` are open, and return the trials of all that were suggested.
+
+        Each suggestion is in the journal before anything is done about it.
+        """
+        history = self.history(journal.state)
+        before = len(history)
+        refused: set[tuple[object, ...]] = set()
+        while len(history) < self.num_trials and sum(row.standing == "open" for row in history) < self.ahead:
+            row = suggest(
+                self.space,
+                self.method,
+                self.setting.seed,
+                history,
+                lambda point: key_of(point) not in refused and self._keeps_limits(point),
+            )
+            if row is None:
+                break
+            cell = self._cell(row.point)
+            if cell is None or any(trial in journal.state.failed for trial in cell.chain):
+                refused.add(key_of(row.point))
+                continue
+            journal.append(
+                "suggested",
+                number=len(history),
+                point=dict(row.point),
+                notes=dict(row.notes),
+                trial=cell.chain[-1],
+            )
+            history.append(row)
+        if len(history) > before or any(row.standing != "open" for row in history):
+            write_study(self.folder / STUDY_FILE, self.folder.name, self.space, history)
+        return [trial for row in history for trial in self._planned(row.point).trials]
+
+    def history(self, state: State) -> list[Tried]:
+        """Return what was suggested, and what became of it."""
+        return [self._tried(row["point"], row["notes"], state) for row in state.suggested]
+
+    def macs_of(self, config: TrialConfig) -> int:
+        """Return about how much work a trial's model is, pruned or not."""
+        whole = self._footprints[f"{config.architecture}@{config.resolution_px}"].macs
+        return int(whole * (1 - config.pruning.ratio)) if config.pruning else whole
+
+    def group(self, config: TrialConfig) -> str:
+        """Return what a trial is compared with when trials are stopped early."""
+        return group_of(self.macs_of(config), config.recipe.name)
+
+    def _tried(self, point: Point, notes: dict[str, object], state: State) -> Tried:
+        chain = self._planned(point).chain
+        if chain[-1] in state.finished:
+            values = self._values(state.finished[chain[-1]]["metrics"])
+            return Tried(point=point, notes=notes, standing="done" if values else "failed", values=values)
+        if any(trial in state.failed for trial in chain):
+            return Tried(point=point, notes=notes, standing="failed")
+        if any(trial in state.stopped for trial in chain):
+            return Tried(point=point, notes=notes, standing="stopped")
+        return Tried(point=point, notes=notes)
+
+    def _values(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """Return the objectives of a finished trial; none where they are not known."""
+        auc = metrics.get(keys.scored("val", keys.AUC))
+        return (
+            ()
+            if auc is None or keys.TRAFFIC_MB not in metrics
+            else (auc, metrics[keys.SIZE_MB], self.latency_ms(metrics))
+        )
+
+    def latency_ms(self, metrics: dict[str, float]) -> float:
+        """Return the predicted milliseconds of a finished trial's graph."""
+        return predict(
+            self.fit,
+            Work(
+                macs=int(metrics[keys.MACS]),
+                traffic_bytes=int(metrics[keys.TRAFFIC_MB] * 1e6),
+                num_operations=int(metrics[keys.OPERATIONS]),
+            ),
+        )
+
+    def _planned(self, point: Point) -> Cell:
+        """Return what a point that was suggested plans."""
+        cell = self._cell(point)
+        assert cell is not None
+        return cell
+
+    def _cell(self, point: Point) -> Cell | None:
+        """Return what a point plans; None when its trials do not fit the memory budget."""
+        key = key_of(point)
+        if key not in self._cells:
+            self._cells[key] = cell_of(self.space, self.setting, point)
+        return self._cells[key]
+
+    def _keeps_limits(self, point: Point) -> bool:
+        if self.limits == Limits():
+            return self._known(point)
+        size_mb, latency_ms = self._cost(point)
+        return size_mb <= (self.limits.max_size_mb or math.inf) and latency_ms <= (
+            self.limits.max_latency_ms or math.inf
+        )
+
+    def _known(self, point: Point) -> bool:
+        """Tell whether a point's network fits the memory budget at all."""
+        architecture, resolution_px, _ = self.space.network(self.setting, point)
+        return f"{architecture}@{resolution_px}" in self._footprints
+
+    def _cost(self, point: Point) -> tuple[float, float]:
+        """Return size and latency as far as they are known before pruning, which takes its share of the size."""
+        architecture, resolution_px, ratio = self.space.network(self.setting, point)
+        footprint = self._footprints.get(f"{architecture}@{resolution_px}")
+        if footprint is None:
+            return math.inf, math.inf
+        work = Work(
+            macs=footprint.macs,
+            traffic_bytes=footprint.traffic_bytes,
+            num_operations=footprint.num_operations,
+        )
+        # How much faster a pruned network is shows only when it is pruned: until then, no faster than its share.
+        return footprint.size_mb * (1 - ratio), predict(self.fit, work) * (1 - ratio)
+
+    def _nothing_fits(self) -> str:
+        costs = [self._cost(point) for point in self.space.cells()]
+        return (
+            f"a model must keep to --max-size-mb {self.limits.max_size_mb} and --max-latency-ms "
+            f"{self.limits.max_latency_ms}, but the smallest of this space has {min(size for size, _ in costs):.2f} MB "
+            f"and the fastest {min(ms for _, ms in costs):.2f} ms; raise the limit"
+        )
+
+
+def cell_of(space: Space, setting: Setting, point: Point) -> Cell | None:
+    """Return what a point plans; None when its trials fit on no rung of the memory ladder."""
+    architecture, resolution_px, ratio = space.network(setting, point)
+    try:
+        trials = space.plan(setting, point)
+    except InputError:
+        return None
+    chain = [setting.identity(trial.config) for trial in trials]
+    return Cell(point=point, trials=trials, chain=chain, network=f"{architecture}@{resolution_px}", ratio=ratio)
+
+
+def representatives(space: Space, setting: Setting) -> list[Cell]:
+    """Return one cell of each network with and without whatever an axis switches off at 0: all memory needs."""
+    chosen: dict[object, Point] = {}
+    for point in space.cells():
+        zeros = tuple(value == 0 for value in point.values())
+        chosen.setdefault((space.network(setting, point), zeros), point)
+    found = [cell_of(space, setting, point) for point in chosen.values()]
+    return [cell for cell in found if cell is not None]
+
+
+def _split(network: str) -> tuple[str, int]:
+    architecture, _, resolution_px = network.partition("@")
+    return architecture, int(resolution_px)
