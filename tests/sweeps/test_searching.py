@@ -222,7 +222,12 @@ def test_a_launch_names_the_search_and_puts_its_first_points_on_the_agenda(
     monkeypatch.setattr(Forecasts, "latency_fit", lambda *_, **__: FIT)
     monkeypatch.setattr(Forecasts, "bytes_of", lambda *_: 2**20)
     begun: list[dict[str, PlannedTrial]] = []
-    monkeypatch.setattr(launch, "_work", lambda _, __, pending, ___: begun.append(pending) or 0)
+
+    def work(_: object, __: object, pending: dict[str, PlannedTrial], ___: object) -> int:
+        begun.append(pending)
+        return 0
+
+    monkeypatch.setattr(launch, "_work", work)
     where = ["--store", str(store), "--profile", "demo", "--results", str(tmp_path / "results")]
     for flags in ([], ["--trials", "30"], ["--search", "random"], ["--max-size-mb", "9"]):
         assert launch.run(search.SWEEP, [*where, *flags]) == 0
