@@ -30,7 +30,6 @@ class State:
         tested: Scores of finished trials on other stores: trial -> store digest -> values by metric key.
         suggested: What a search has chosen, in order: ``point``, ``notes`` and the identity of its ``trial``.
         stopped: Why each trial was ended early, which is no failure.
-        rungs: Arrivals of trials at rungs: ``trial``, ``group``, ``epoch`` and ``loss``.
         latency_fit: Rates from which a search predicts latency; None before they were fitted.
         closed: Whether the sweep's plots and table were made after the last of these events.
     """
@@ -45,7 +44,6 @@ class State:
     tested: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     suggested: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
-    rungs: list[dict[str, Any]] = field(default_factory=list)
     latency_fit: dict[str, Any] | None = None
     closed: dict[str, Any] | None = None
 
@@ -72,8 +70,6 @@ class State:
         elif kind == "stopped":
             self.stopped[trial] = event["reason"]
             self.failed.pop(trial, None)
-        elif kind == "rung":
-            self.rungs.append({key: event[key] for key in ("trial", "group", "epoch", "loss")})
         elif kind == "latency_fit":
             self.latency_fit = event["fit"]
         elif kind == "latency":

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_store.errors import InputError
-from sweeps.engine.asha import group_of
 from sweeps.engine.axes import Point, Space, key_of
 from sweeps.engine.forecast import Footprint, Forecasts
 from sweeps.engine.journal import Journal, State
@@ -14,7 +13,6 @@ from sweeps.engine.searchers import Tried, suggest, write_study
 from sweeps.engine.space import PlannedTrial, Setting
 from trainables import metric_keys as keys
 from trainables.predicted_latency import LatencyFit, Work, predict
-from trainables.recipes import TrialConfig
 
 STUDY_FILE = "study.log"
 FITTED_NETWORKS = 8
@@ -143,15 +141,6 @@ class Search:
     def history(self, state: State) -> list[Tried]:
         """Return what was suggested, and what became of it."""
         return [self._tried(row["point"], row["notes"], state) for row in state.suggested]
-
-    def macs_of(self, config: TrialConfig) -> int:
-        """Return about how much work a trial's model is, pruned or not."""
-        whole = self._footprints[f"{config.architecture}@{config.resolution_px}"].macs
-        return int(whole * (1 - config.pruning.ratio)) if config.pruning else whole
-
-    def group(self, config: TrialConfig) -> str:
-        """Return what a trial is compared with when trials are stopped early."""
-        return group_of(self.macs_of(config), config.recipe.name)
 
     def _tried(self, point: Point, notes: dict[str, object], state: State) -> Tried:
         chain = self._planned(point).chain
