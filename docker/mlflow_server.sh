@@ -11,4 +11,5 @@ exec mlflow server \
     --backend-store-uri "postgresql+psycopg2://mlflow@$POSTGRES_HOST/mlflow" \
     --artifacts-destination "$ARTIFACTS" \
     --host 0.0.0.0 --port 5000 --workers "${SERVER_WORKERS:-2}" \
+    --uvicorn-opts "--timeout-worker-healthcheck 60" \
     --allowed-hosts "$ALLOWED_HOSTS"

@@ -30,6 +30,7 @@ class Host:
         namespace: Of its network.
         init: Its first process: all others die with it.
         pid: Of the process that holds its spaces, as seen from outside.
+        started: What was started on it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Host:
     namespace: str
     init: subprocess.Popen[bytes]
     pid: int
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def run(
         self,
@@ -56,7 +58,6 @@ class Host:
             **(env or {}),
         }
         given = [f"{key}={value}" for key, value in variables.items()]
-        inside = f"cd {shlex.quote(cwd)} && exec {shlex.join(command)}"
         words = [
             "nsenter",
             "-t",
@@ -70,14 +71,16 @@ class Host:
             f"--reuid={user}",
             f"--regid={user}",
         ]
-        return subprocess.Popen(
-            [*words, "--clear-groups", "env", "-i", *given, "sh", "-c", inside],
+        process = subprocess.Popen(
+            [*words, "--clear-groups", "env", "-i", f"--chdir={cwd}", *given, *command],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             text=True,
             cwd="/",
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def check(self, command: Sequence[str], **options: Any) -> str:  # noqa: ANN401 - handed on
         """Run a command on the host to its end, and return what it printed; a failure raises with it."""
@@ -86,10 +89,19 @@ class Host:
         assert process.returncode == 0, text
         return text
 
+    def received(self) -> int:
+        """Return the bytes that the host's network card has taken in."""
+        counter = ["ip", "netns", "exec", self.namespace, "cat", "/sys/class/net/eth0/statistics/rx_bytes"]
+        return int(subprocess.run(counter, capture_output=True, text=True, check=True).stdout)
+
     def kill(self) -> None:
         """Cut the power: every process of the host dies at once, and its address answers no more."""
         os.kill(self.pid, signal.SIGKILL)
         self.init.wait()
+        for process in self.started:
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 @dataclass(kw_only=True)
@@ -184,7 +196,7 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120, what: str = "it") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 400, what: str = "it") -> None:
     """Wait for a condition; fail when it takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():

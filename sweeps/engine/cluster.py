@@ -5,6 +5,8 @@ what the driver runs. The packages (torch, ray, ...) are those that each node ha
 versions, which is checked. Nodes share one folder, the results folder; the crops come by the object store.
 """
 
+import hashlib
+import importlib
 import importlib.metadata
 import logging
 import os
@@ -134,14 +136,27 @@ def look(results: str, mark: str, store: str | None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of ``PACKAGES`` here; what is not installed is called missing."""
+    """Return the versions of Python, ``PACKAGES`` and our code here; what is not installed is called missing."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "missing"
-    return found
+    return found | {"our code": code_digest()}
+
+
+def code_digest() -> str:
+    """Return a digest of the modules that a trial may run, as they are imported here.
+
+    They are shipped, but a folder that lies at the driver's own path on a node comes first there.
+    """
+    digest = hashlib.sha256()
+    for name in _MODULES:
+        root = Path(importlib.import_module(name).__path__[0])
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{name}/{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def full(folder: Path, num_bytes: int = NEEDED_BYTES) -> str | None:
@@ -226,7 +241,7 @@ def refuse(
         if other:
             raise InputError(
                 f"every node must run the driver's versions, but {node} has {', '.join(other)}; install "
-                "requirements.lock on all nodes"
+                "requirements.lock and the same code on all nodes"
             )
         ahead = max(began - said["clock_s"], said["clock_s"] - ended)
         if ahead > CLOCK_S:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -392,7 +393,8 @@ def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", ter
             assert folder is not None
             todo.setdefault(row["graph"]["digest"], folder)
     if todo:
-        terminal.event(f"measuring CPU latency of {len(todo)} graphs, beside unpruned B0, with nothing else running")
+        node = platform.node()
+        terminal.event(f"measuring CPU latency of {len(todo)} graphs on {node}, which now runs nothing else, beside B0")
         rows = measure(
             list(todo.values()),
             reference=recipe_for("B0", launch.setting.profile.resolution_px),
@@ -400,7 +402,7 @@ def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", ter
             runtimes=("eager",) if launch.options.smoke else RUNTIMES,  # exporting takes longer than a smoke run
         )
         for name, values in zip(todo, rows, strict=True):
-            journal.append("latency", graph=name, latency=values)
+            journal.append("latency", graph=name, latency=values, node=node)
     for trial, row in journal.state.finished.items():
         if trial in launch.planned and trial not in journal.state.found:
             tracking.costs(tracking.find(trial), journal.state.latencies[row["graph"]["digest"]])

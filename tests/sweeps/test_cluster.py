@@ -50,6 +50,14 @@ def test_other_versions_are_named(tmp_path: Path) -> None:
         refuse(tmp_path, said)
 
 
+def test_other_code_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = report(tmp_path)
+    monkeypatch.setattr(cluster, "_MODULES", ("data_store", "sweeps"))
+    assert cluster.code_digest() != said["versions"]["our code"]
+    with pytest.raises(InputError, match=r"but node-7 has our code [0-9a-f]{12} \(here [0-9a-f]{12}\)"):
+        refuse(tmp_path, said)
+
+
 @pytest.mark.parametrize(("shift_s", "side"), [(3600, "ahead"), (-3600, "behind")])
 def test_clocks_an_hour_apart_are_refused(tmp_path: Path, shift_s: float, side: str) -> None:
     said = report(tmp_path)
