@@ -2,24 +2,30 @@
 
 torch and what builds on it are imported by the methods, in the worker: the driver, which imports this class to
 launch it, starts without them. Tune's own checkpoints are off; each epoch is saved here before its step returns.
+The end of a trial (test pass, export, checksums) happens in a thread behind the next trial's first epoch.
 """
 
+import json
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from trainables.attempts import ERROR_FILE, attempt_folder, refuse_orphan
+from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder, refuse_orphan
 from trainables.recipes import from_dict
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from data_store.resident import ResidentRefs
+    from data_store.resident import Crops, ResidentRefs
+    from trainables.artifact_files import ModelRecipe
+    from trainables.recipes import TrialConfig
+    from trainables.training import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,13 @@ class Assignment:
 
 
 class DetectorTrial(tune.Trainable):
-    """Trains one detector. Its result dicts hold ``epoch``, ``curves``, ``done`` and, when done, ``final``."""
+    """Trains one detector after another. Its result dicts hold ``epoch``, ``history`` and ``complete``.
+
+    After a complete trial, its result appears as ``result.json`` in the attempt's folder.
+    """
+
+    ending: threading.Thread | None = None
+    """Makes the result of the trial before this one."""
 
     def setup(self, config: dict[str, Any], store: "ResidentRefs | None" = None) -> None:
         """Load the assignment in ``config["assignment"]``, and its last checkpoint; writes nothing.
@@ -82,9 +94,8 @@ class DetectorTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train and validate one epoch, save it, and after the last one write the model and its predictions."""
+        """Train and validate one epoch, save it, and after the last one begin to write what came of the trial."""
         from trainables import checkpoints, training
-        from trainables.finish import finish
 
         with _traceback_kept(self.assignment):
             trial_folder = Path(self.assignment.folder)
@@ -94,11 +105,25 @@ class DetectorTrial(tune.Trainable):
                 training.advance(self.fit, self.trial, self.recipe, train, val, self._soft_labels)
                 refuse_orphan(trial_folder, self.assignment.attempt)
                 checkpoints.save(folder, self.fit)
-            done = training.finished(self.fit, self.trial)
-            report = {"epoch": self.fit.epoch, "history": self.fit.history, "done": done}
-            if done:
-                report["final"] = finish(self.fit, self.trial, self.recipe, self.crops, folder)
-            return report
+            complete = training.finished(self.fit, self.trial)
+        if complete:
+            self.cleanup()  # of the trial before: one at a time keeps memory flat
+            arguments = (self.fit, self.trial, self.recipe, self.crops, self.assignment)
+            self.ending = threading.Thread(target=_end, args=arguments, name="ending")
+            self.ending.start()
+            if self.trial.device == "cuda":
+                self.ending.join()  # its memory was admitted for one trial, not for two
+        # Tune calls "done" what is over and may be followed by another trial.
+        return {"epoch": self.fit.epoch, "history": self.fit.history, "complete": complete, "done": complete}
+
+    def alive(self) -> None:
+        """Answer the driver, which asks whether this process lives."""
+
+    def cleanup(self) -> None:
+        """Wait for the result that is in the making."""
+        if self.ending is not None:
+            self.ending.join()
+            self.ending = None
 
     def _soft_labels(self, epoch: int) -> "np.ndarray | None":
         """Return the teacher's logits for an epoch: from disk if any trial has them, else computed."""
@@ -114,6 +139,22 @@ class DetectorTrial(tune.Trainable):
             folder=Path(self.assignment.signals),
             epoch=epoch,
         )
+
+
+def _end(fit: "Fit", config: "TrialConfig", recipe: "ModelRecipe", crops: "Crops", assignment: Assignment) -> None:
+    """Test and export a trained model; its result is written last, whole or not at all."""
+    from trainables.finish import finish
+    from trainables.training import fix_threads
+
+    with suppress(Exception), _traceback_kept(assignment):
+        fix_threads(config.num_threads)  # of this thread: OpenMP counts them by thread
+        trial_folder = Path(assignment.folder)
+        folder = attempt_folder(trial_folder, assignment.attempt)
+        result = finish(fit, config, recipe, crops, folder)
+        refuse_orphan(trial_folder, assignment.attempt)
+        partial = folder / f".{RESULT_FILE}.partial"
+        partial.write_text(json.dumps(result))
+        partial.replace(folder / RESULT_FILE)
 
 
 @contextmanager

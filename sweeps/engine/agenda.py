@@ -37,6 +37,14 @@ def known(state: State) -> Known:
     }
 
 
+def planned_in(state: State) -> dict[str, PlannedTrial]:
+    """Return the trials that a journal knows, in the order in which they were planned."""
+    return {
+        trial: PlannedTrial(name=row["name"], role=row["role"], config=from_dict(row["config"]))
+        for trial, row in state.planned.items()
+    }
+
+
 class Agenda:
     """The trials of a sweep by identity, in the order in which they were planned; it only grows.
 
@@ -55,9 +63,7 @@ class Agenda:
     def open(self, journal: Journal) -> None:
         """Write down what the journal lacks, take in what an earlier launch planned further, and grow."""
         self._write({trial: row for trial, row in self.planned.items() if trial not in journal.state.planned}, journal)
-        for trial, row in journal.state.planned.items():
-            if trial not in self.planned:
-                self.planned[trial] = PlannedTrial(name=row["name"], role=row["role"], config=from_dict(row["config"]))
+        self.planned |= {trial: row for trial, row in planned_in(journal.state).items() if trial not in self.planned}
         self.grow(journal)
 
     def grow(self, journal: Journal) -> dict[str, PlannedTrial]:

@@ -6,6 +6,7 @@ what failed, and why; how often each trial was started; which graphs were measur
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class State:
     """What the events so far amount to.
 
     Attributes:
+        opened: What the sweep is: its name, question, label, tracking store and tags.
         planned: Name, role and config of each trial, in the order in which they were planned.
         attempts: Starts of each trial.
         finished: The result of each finished trial.
@@ -34,6 +36,7 @@ class State:
         closed: Whether the sweep's plots and table were made after the last of these events.
     """
 
+    opened: dict[str, Any] | None = None
     planned: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -50,7 +53,9 @@ class State:
     def apply(self, event: dict[str, Any]) -> None:
         """Take one event in."""
         trial, kind = event.get("trial", ""), event["event"]
-        if kind == "planned":
+        if kind == "opened":
+            self.opened = event
+        elif kind == "planned":
             self.planned[trial] = {key: event[key] for key in ("name", "role", "config")}
         elif kind == "started":
             self.attempts[trial] = event["attempt"]
@@ -86,6 +91,7 @@ class Journal:
         self.path = path
         self.state = State()
         self.dropped_tail = False
+        self._lock = threading.Lock()  # the courier writes down what it has delivered
 
     def append(self, event: str, **values: object) -> None:
         """Write an event; when this returns it is on disk."""
@@ -95,13 +101,33 @@ class Journal:
         """Write several events at once; when this returns they are on disk."""
         now = round(time.time(), 3)
         entries = [{"event": event["event"], "time": now, **event} for event in events]
-        with self.path.open("ab") as stream:
+        lines = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries)
+        with self._lock:
+            with self.path.open("ab") as stream:
+                stream.write(lines)
+                stream.flush()
+                os.fsync(stream.fileno())
             for entry in entries:
-                stream.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        for entry in entries:
-            self.state.apply(entry)
+                self.state.apply(entry)
+
+
+def read_state(path: Path) -> State:
+    """Return what a journal amounts to, without touching it: another process may be writing its last line.
+
+    Raises:
+        InputError: A line before the last is not an event.
+    """
+    state = State()
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            state.apply(json.loads(line))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"every line of a journal must be one event, but line {number} of {path} is not ({error}); restore "
+                "the file from a copy, or move the sweep's folder away to start over"
+            ) from error
+    return state
 
 
 def open_journal(path: Path) -> Journal:
@@ -115,17 +141,11 @@ def open_journal(path: Path) -> Journal:
     journal = Journal(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = path.read_bytes() if path.exists() else b""
-    whole, _, torn = content.rpartition(b"\n")
+    torn = content.rpartition(b"\n")[2]
     if torn:
         with path.open("r+b") as stream:
             stream.truncate(len(content) - len(torn))
         journal.dropped_tail = True
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            journal.state.apply(json.loads(line))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"every line of a journal must be one event, but line {number} of {path} is not ({error}); restore "
-                "the file from a copy, or move the sweep's folder away to start over"
-            ) from error
+    if content:
+        journal.state = read_state(path)
     return journal

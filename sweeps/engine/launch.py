@@ -13,20 +13,21 @@ from data_store.errors import InputError
 from data_store.manifest import Manifest, read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
-from sweeps.engine import fitting, preview, resources, result
+from sweeps.engine import ending, fitting, preview, resources, result, shelf
 from sweeps.engine.agenda import Agenda, with_fine_tuning
 from sweeps.engine.axes import seeded
 from sweeps.engine.builtin import builtin_store
+from sweeps.engine.courier import Courier
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.ladder import Ladder
-from sweeps.engine.lock import sweep_lock
+from sweeps.engine.lock import is_held, sweep_lock
 from sweeps.engine.models import given_model, with_start
 from sweeps.engine.options import Options, parse
 from sweeps.engine.places import Places
 from sweeps.engine.searchers import LISTED, in_order
 from sweeps.engine.searching import Limits, Search, representatives
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
-from sweeps.engine.terminal import Terminal, markdown_table, text_table
+from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
 from trainables.recipes import Recipe, TrialConfig, digest
 
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
 
 INTERRUPTED = 130
-SMOKE_SAMPLES = 4
+LATENCY_PROTOCOL = "quiet process, 1 thread, interleaved with unpruned B0, p50 and p90 of 64 samples"
+FLUSH_S = 30.0
+"""How long a sweep that has ended waits for a tracking store that does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,11 @@ class Launch:
         return self.agenda.planned
 
     @property
+    def prefix(self) -> str:
+        """What all sweeps of this name and profile are called, whatever their space."""
+        return self.label.rpartition("-")[0]
+
+    @property
     def places(self) -> Places:
         """Where it keeps what."""
         given = self.setting.given.values()
@@ -86,6 +94,9 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     """
     terminal = Terminal()
     options = parse(sweep, argv)
+    if options.show_list:
+        terminal.stream.write(text_table(shelf.HEADER, shelf.listing(options.results)) + "\n")
+        return 0
     _quiet_libraries()
     uri = options.tracking_uri or default_uri(options.results)
     check_server(uri)
@@ -103,9 +114,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
         journal = open_journal(launch.folder / "journal.jsonl")
         if journal.dropped_tail:
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
-        if launch.search is not None:
-            launch.search.prepare(journal)
-        launch.agenda.open(journal)
+        _open_journal(launch, journal, terminal)
         pending = _pending(launch, journal)
         if journal.state.closed is None or pending:
             code = _work(launch, journal, pending, terminal)
@@ -114,6 +123,32 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
             code = 1 if journal.state.failed else 0
         _show(launch, journal, terminal)
     return code
+
+
+def _open_journal(launch: Launch, journal: Journal, terminal: Terminal) -> None:
+    """Write down at a sweep's first launch what it is, and say which other sweeps of its name there are."""
+    if journal.state.opened is None:
+        others = [path.parent.name for path in shelf.journals(launch.options.results, f"{launch.prefix}-")]
+        others = [other for other in others if other != launch.label]
+        if others:
+            terminal.line(
+                "new", f"another space, store, seed or recipe than {', '.join(others)}: these stay as they are"
+            )
+        journal.append(
+            "opened",
+            sweep=launch.sweep.name,
+            question=launch.sweep.question,
+            label=launch.label,
+            uri=launch.uri,
+            tags=_tags(launch.setting, launch.manifest),
+            fresh=launch.options.fresh,
+        )
+        if launch.options.fresh:
+            name = launch.prefix.removesuffix(f"-{launch.setting.profile.name}")
+            terminal.line("fresh", f"to go on with it later, give --name {name} in place of --fresh")
+    if launch.search is not None:
+        launch.search.prepare(journal)
+    launch.agenda.open(journal)
 
 
 def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal: Terminal) -> Launch:
@@ -149,7 +184,12 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
     trials = fitting.planned(plan, ladder, meanwhile, preview=options.plan)
     planned = {setting.identity(trial.config): trial for trial in trials}
     identity = digest({"sweep": sweep.name, "trials": list(planned), **_search_spec(sweep, options)})
-    label = f"{options.name or sweep.name}-{profile.name}-{identity[:8]}"
+    name = options.name or sweep.name
+    if options.fresh:
+        name = shelf.next_name(options.results, name)
+    label = f"{name}-{profile.name}-{identity[:8]}"
+    if options.extend:
+        label = shelf.to_extend(options.results, label.rpartition("-")[0], _tags(setting, manifest))
     folder = options.results / "sweeps" / label
     agenda, search = Agenda(sweep, setting, _ordered(planned, options), fine_tune=options.fine_tune), None
     if sweep.space is not None:
@@ -284,14 +324,42 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     with ThreadPoolExecutor(1) as pool:
         prediction = pool.submit(_predict, launch, pending)
         tracking = _open_tracking(launch)
-        pending = _without_found(launch, journal, pending, tracking, terminal)
-        if pending and not _train(launch, journal, pending, prediction, tracking, terminal):
+        stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep))
+        if stale:
+            terminal.line("closed", f"{stale} runs that a sweep which died had left running")
+        left = _without_found(launch, journal, pending, tracking, terminal)
+        if not left.keys() <= pending.keys():
+            prediction = pool.submit(_predict, launch, left)
+        courier = Courier(tracking, terminal)
+        if left and not _train(launch, journal, left, prediction, courier, terminal):
+            _delivered(launch, courier, terminal)
             terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
             return INTERRUPTED
-    _catch_up(launch, journal, tracking)
-    _measure_latency(launch, journal, tracking, terminal)
-    _close(launch, journal, tracking)
+    for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
+        journal.append("latency", graph=graph, latency=values, node=platform.node())
+    courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
+    if _delivered(launch, courier, terminal):
+        ending.close(journal, launch.planned, launch.folder, launch.label, launch.uri, tracking)
     return 1 if journal.state.failed else 0
+
+
+def _may_run(launch: Launch, sweep: str) -> bool:
+    """Tell whether another sweep has a driver; one that has no folder here may run elsewhere."""
+    folder = launch.folder.parent / sweep
+    return not folder.is_dir() or (sweep != launch.label and is_held(folder))
+
+
+def _delivered(launch: Launch, courier: Courier, terminal: Terminal) -> bool:
+    """Wait for the records to arrive; say where they are when the tracking store stays away."""
+    arrived = courier.flush(FLUSH_S)
+    courier.stop()
+    if not arrived:
+        terminal.line(
+            "records",
+            f"{launch.uri} does not answer; they wait in {launch.folder}: run the same command again, or "
+            f"python -m sweeps.engine.deliver --results {launch.options.results}, when it does",
+        )
+    return arrived
 
 
 def _without_found(
@@ -304,6 +372,8 @@ def _without_found(
     """Take over what other sweeps have trained, and what is then called for; return what is left to train."""
     from sweeps.engine.found import take_over
 
+    if journal.state.opened is not None and journal.state.opened["fresh"]:
+        return pending
     while found := take_over(pending, journal, launch.places, tracking, terminal):
         pending = {trial: planned for trial, planned in pending.items() if trial not in found}
         pending |= launch.agenda.grow(journal)
@@ -318,21 +388,27 @@ def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConf
 def _open_tracking(launch: Launch) -> "Tracking":
     from sweeps.engine.tracking import Tracking
 
-    manifest = launch.manifest
     return Tracking(
         launch.uri,
         experiment=launch.sweep.name,
         sweep=launch.label,
         question=launch.sweep.question,
         results=launch.options.results,
-        tags={
-            "profile": launch.setting.profile.name,
-            "store": manifest.store,
-            "store_digest": manifest.digest,
-            "split_kind": manifest.split_kind,
-            "guarantee": manifest.guarantee,
-        },
+        tags=_tags(launch.setting, launch.manifest),
     )
+
+
+def _tags(setting: Setting, manifest: Manifest) -> dict[str, str]:
+    """Return the card of the protocol that every run carries."""
+    return {
+        "profile": setting.profile.name,
+        "seed": str(setting.seed),
+        "store": manifest.store,
+        "store_digest": manifest.digest,
+        "split_kind": manifest.split_kind,
+        "guarantee": manifest.guarantee,
+        "latency_protocol": LATENCY_PROTOCOL,
+    }
 
 
 def _train(
@@ -340,7 +416,7 @@ def _train(
     journal: Journal,
     pending: dict[str, PlannedTrial],
     prediction: Future[dict[TrialConfig, int]],
-    tracking: "Tracking",
+    courier: Courier,
     terminal: Terminal,
 ) -> bool:
     """Let Ray Tune run the pending trials, and those that come of them; return False when it was interrupted."""
@@ -350,7 +426,6 @@ def _train(
 
         def more() -> "Future[Added] | None":
             new = launch.agenda.grow(journal)
-            new = _without_found(launch, journal, new, tracking, terminal)
             return pool.submit(_with_predictions, launch, new) if new else None
 
         return fit(
@@ -361,7 +436,7 @@ def _train(
             options=launch.options,
             places=launch.places,
             journal=journal,
-            tracking=tracking,
+            courier=courier,
             terminal=terminal,
             more=more,
         )
@@ -370,56 +445,6 @@ def _train(
 def _with_predictions(launch: Launch, trials: dict[str, PlannedTrial]) -> "Added":
     predicted = _predict(launch, trials)
     return trials, {trial: predicted[planned.config] for trial, planned in trials.items()}
-
-
-def _catch_up(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
-    """Record what was finished by a driver that died before it could tell MLflow."""
-    from sweeps.engine.tune import record_finished
-
-    for trial in list(journal.state.finished):
-        if trial not in journal.state.recorded and trial in launch.planned:
-            record_finished(trial, launch.planned[trial], launch.places, journal, tracking)
-
-
-def _measure_latency(launch: Launch, journal: Journal, tracking: "Tracking", terminal: Terminal) -> None:
-    """Measure each distinct graph once, now that no trial runs, and record it on every run that has it."""
-    from trainables.artifacts import recipe_for
-    from trainables.latency import NUM_SAMPLES, RUNTIMES, measure
-
-    todo: dict[str, Path] = {}
-    for trial, row in journal.state.finished.items():
-        if row["graph"]["digest"] not in journal.state.latencies:
-            folder = launch.places.model(trial, journal.state)
-            assert folder is not None
-            todo.setdefault(row["graph"]["digest"], folder)
-    if todo:
-        node = platform.node()
-        terminal.event(f"measuring CPU latency of {len(todo)} graphs on {node}, which now runs nothing else, beside B0")
-        rows = measure(
-            list(todo.values()),
-            reference=recipe_for("B0", launch.setting.profile.resolution_px),
-            num_samples=SMOKE_SAMPLES if launch.options.smoke else NUM_SAMPLES,
-            runtimes=("eager",) if launch.options.smoke else RUNTIMES,  # exporting takes longer than a smoke run
-        )
-        for name, values in zip(todo, rows, strict=True):
-            journal.append("latency", graph=name, latency=values, node=node)
-    for trial, row in journal.state.finished.items():
-        if trial in launch.planned and trial not in journal.state.found:
-            tracking.costs(tracking.find(trial), journal.state.latencies[row["graph"]["digest"]])
-
-
-def _close(launch: Launch, journal: Journal, tracking: "Tracking") -> None:
-    """Draw the plots from MLflow, put them and the table on the parent run, and say so in the journal."""
-    from analysis.pareto import draw
-    from analysis.runs import read_runs
-
-    plots = launch.folder / "plots"
-    tracking.name_found(journal.state.found)
-    if journal.state.finished:
-        draw(read_runs(launch.uri, [launch.label]).trials, plots, tracking_uri=launch.uri)
-    plots.mkdir(exist_ok=True)
-    tracking.close(plots, markdown_table(*result.table(launch.planned, journal.state)))
-    journal.append("closed")
 
 
 def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
@@ -447,6 +472,8 @@ def _check_writable(results: Path) -> None:
 def _quiet_libraries() -> None:
     """Keep other libraries' remarks off the user's screen; they stay in Ray's log files."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the courier tries again, and says so
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

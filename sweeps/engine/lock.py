@@ -9,6 +9,18 @@ from pathlib import Path
 from data_store.errors import InputError
 
 
+def is_held(folder: Path) -> bool:
+    """Tell whether a driver on this machine holds a sweep."""
+    try:
+        with (folder / "lock").open("a+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def sweep_lock(folder: Path) -> Iterator[None]:
     """Hold the sweep; the operating system frees it when the process ends, however it ends.

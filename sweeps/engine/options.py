@@ -40,7 +40,11 @@ class Options:
         address: Of a Ray cluster; None for this machine alone.
         gpu_memory_gb: Budget for all trials together, in GiB.
         num_threads: CPU threads of a trial.
+        fresh: Start over under a new name, and train again what other sweeps have trained.
+        extend: Add this command's trials to the latest sweep of the same name, store, seed and profile.
+        show_list: Show the sweeps of the results folder and their state, and do nothing else.
         retry_failed: Run failed trials again.
+        max_failures: How often a trial that raised is tried again within a launch.
         residency: Where trials find the crops: one of ``RESIDENCIES``.
     """
 
@@ -63,7 +67,11 @@ class Options:
     address: str | None
     gpu_memory_gb: float
     num_threads: int
+    fresh: bool
+    extend: bool
+    show_list: bool
     retry_failed: bool
+    max_failures: int
     residency: str
 
 
@@ -96,7 +104,11 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--address", help="HOST:PORT of a Ray cluster, or auto on a node of it (default: this machine)")
     add("--gpu-memory-gb", type=float, default=8.0, help="GiB for all trials together (default: 8)")
     add("--threads", type=int, default=1, dest="num_threads", help="CPU threads of a trial (default: 1)")
+    add("--fresh", action="store_true", help="start over under a new name, and train everything again")
+    add("--extend", action="store_true", help="add this command's trials to the latest sweep of the same name")
+    add("--list", action="store_true", dest="show_list", help="show the sweeps in the results folder, and stop")
     add("--retry-failed", action="store_true", help="run failed trials again")
+    add("--max-failures", type=int, default=0, help="how often a trial that raised is tried again (default: 0)")
     where = f"{' or '.join(RESIDENCIES)}: where trials find the crops; mmap for stores larger than Ray's object store"
     add("--residency", default=RESIDENCIES[0], help=f"{where} (default: {RESIDENCIES[0]})")
     values = vars(parser.parse_args(argv))
@@ -117,6 +129,10 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise InputError(f"--gpu-memory-gb must be above 0, but got {options.gpu_memory_gb:g}; use 8")
     if options.num_threads < 1:
         raise InputError(f"--threads must be at least 1, but got {options.num_threads}; use 1")
+    if options.fresh and options.extend:
+        raise InputError("--fresh starts over and --extend goes on, but got both; choose one of these")
+    if options.max_failures < 0:
+        raise InputError(f"--max-failures must not be negative, but got {options.max_failures}; use 0")
     if options.seed < 0:
         raise InputError(f"--seed must not be negative, but got {options.seed}; use 0")
     if options.address and options.address.startswith("ray://"):

@@ -1,6 +1,6 @@
 """Which trial next: hands Ray Tune the trials that are not done, when their model and their memory are there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
@@ -52,6 +52,7 @@ class Plan(Searcher):
         super().__init__()
         self.waiting = dict(trials)
         self.running: dict[str, str] = {}  # identity by Tune's trial id
+        self.taken: dict[str, PlannedTrial] = {}
         self.predicted = dict(predicted)
         self.have = have
         self.workers = workers or (lambda: have.workers)
@@ -60,23 +61,46 @@ class Plan(Searcher):
         self.on_start = on_start
         self.more = more
         self.coming: list[Future[Added]] = []
+        self.ending: Collection[str] = ()
+        self.closing = False
+        self.look: Callable[[], None] = lambda: None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next trial that can run, None when none can yet, or FINISHED."""
+        self.look()  # Tune asks again and again while nothing runs, and asks nobody else
+        if self.closing:
+            return str(Searcher.FINISHED)
         self._take_in()
         self._drop_orphans()
         if not self.waiting:
-            return None if self.running or self.coming else str(Searcher.FINISHED)
+            return None if self.running or self.ending or self.coming else str(Searcher.FINISHED)
         trial = next((name for name in self.waiting if self._can_run(name)), None)
         if trial is None:
             return None
         planned = self.waiting.pop(trial)
         self.running[trial_id] = trial
+        self.taken[trial] = planned
         return {"assignment": asdict(self._assign(trial, planned))}
 
     def on_trial_complete(self, trial_id: str, *_: object, **__: object) -> None:
-        """Free what the trial held, and ask what its result calls for; Tune's name for any end of a trial."""
+        """Free what the trial held; Tune's name for any end of a trial."""
         self.running.pop(trial_id, None)
+
+    def reopen(self) -> None:
+        """Plan for a new fit: what was stopped between two epochs, or had no end, waits again."""
+        state = self.journal.state
+        for trial, planned in self.taken.items():
+            if trial not in state.finished and trial not in state.failed and trial not in self.ending:
+                self.waiting.setdefault(trial, planned)
+        self.running.clear()
+        self.closing = False
+
+    def retry(self, trial: str, planned: PlannedTrial) -> None:
+        """Let a trial wait for another attempt."""
+        self.waiting[trial] = planned
+
+    def ask_for_more(self) -> None:
+        """Ask what the result that has just come calls for."""
         added = self.more()
         if added is not None:
             self.coming.append(added)
@@ -111,7 +135,7 @@ class Plan(Searcher):
         """Forget trials that need the model of one that failed: nothing in this launch can make it."""
         dropped = True
         while dropped:
-            alive = {*self.waiting, *self.running.values()}
+            alive = {*self.waiting, *self.running.values(), *self.ending}
             dropped = False
             for name, planned in list(self.waiting.items()):
                 if any(self.places.model(need, self.journal.state) is None for need in needs(planned.config) - alive):

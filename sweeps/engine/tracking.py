@@ -5,12 +5,13 @@ and curve values are sent only for the epochs that the server lacks.
 """
 
 import contextlib
+import json
 import sqlite3
 import subprocess
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,12 @@ from trainables import metric_keys as keys
 from trainables.recipes import to_dict
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 SERVER_TIMEOUT_S = 5
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
 """Of the lines in MLflow's charts: told apart by colour-blind readers too (Okabe and Ito, 2008), and grey."""
+LONGEST_DATASET_DIGEST = 36  # MLflow's limit
 FOUND_TAG = "found."
 """Start of the parent run's tags that name runs of other sweeps."""
 
@@ -92,24 +94,48 @@ class Tracking:
         self.tags = {**tags, "sweep": sweep, "revision": _revision()}
         self.parent = self._run({"kind": "sweep"}, sweep, {}).info.run_id
         self.steps: dict[str, int] = {}
+        self.runs: dict[str, str] = {}
 
-    def start(self, trial: str, planned: PlannedTrial) -> str:
-        """Return the id of the trial's run, made or taken up again, and marked as running."""
-        colour = COLOURS[len(self.steps) % len(COLOURS)]  # MLflow's own choice gives several runs the same one
+    def start(self, trial: str, planned: PlannedTrial) -> None:
+        """Make the trial's run, or take it up again; it is marked as running."""
+        colour = COLOURS[len(self.runs) % len(COLOURS)]  # MLflow's own choice gives several runs the same one
         tags = {"kind": "trial", "trial": trial, "role": planned.role, "mlflow.parentRunId": self.parent}
         tags["mlflow.runColor"] = colour
         run = self._run(tags, planned.name, _params(planned))
         run_id: str = run.info.run_id
-        if trial not in self.steps:
-            curve = self.client.get_metric_history(run_id, keys.EPOCH_TRAIN_LOSS)
-            self.steps[trial] = max((metric.step for metric in curve), default=0)
-        return run_id
+        self.runs[trial] = run_id
 
-    def find(self, trial: str) -> str:
+    def run_of(self, trial: str) -> str:
         """Return the id of a trial's run, which exists."""
-        where = f"tags.`sweep` = '{self.sweep}' and tags.`trial` = '{trial}'"
-        run_id: str = self.client.search_runs([self.experiment_id], where, max_results=1)[0].info.run_id
-        return run_id
+        if trial not in self.runs:
+            where = f"tags.`sweep` = '{self.sweep}' and tags.`trial` = '{trial}'"
+            self.runs[trial] = self.client.search_runs([self.experiment_id], where, max_results=1)[0].info.run_id
+        return self.runs[trial]
+
+    def forget(self) -> None:
+        """Ask again what the store has: a request that failed here may have arrived there."""
+        self.steps.clear()
+
+    def system(self, values: Mapping[str, float]) -> None:
+        """Record how busy the machine is, on the parent run; the step is the time in seconds since 1970."""
+        self._log(self.parent, {f"system/{key}": value for key, value in values.items()}, step=_now_ms() // 1000)
+
+    def close_stale(self, runs_still: Callable[[str], bool]) -> int:
+        """Mark what sweeps that died left running as killed, and return how many runs that were.
+
+        Args:
+            runs_still: Tells of a sweep's name whether a driver has it, or may have it elsewhere.
+        """
+        experiments = [found.experiment_id for found in self.client.search_experiments()]
+        running = self.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
+        stale = [
+            run
+            for run in running
+            if run.info.run_id != self.parent and "kind" in run.data.tags and not runs_still(run.data.tags["sweep"])
+        ]
+        for run in stale:
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        return len(stale)
 
     def trained_elsewhere(self, trial: str) -> "Run | None":
         """Return another sweep's finished run of the same trial, the oldest one, or None."""
@@ -123,14 +149,18 @@ class Tracking:
         for trial, run_id in runs.items():
             self.client.set_tag(self.parent, f"{FOUND_TAG}{trial[:16]}", run_id)
 
-    def curves(self, run_id: str, trial: str, history: Sequence[Mapping[str, float]]) -> None:
+    def curves(self, trial: str, history: Sequence[Mapping[str, float]]) -> None:
         """Send the epochs that the server does not have yet; ``history`` starts at epoch 1."""
+        if trial not in self.steps:
+            curve = self.client.get_metric_history(self.runs[trial], keys.EPOCH_TRAIN_LOSS)
+            self.steps[trial] = max((metric.step for metric in curve), default=0)
         for epoch in range(self.steps[trial] + 1, len(history) + 1):
-            self._log(run_id, history[epoch - 1], step=epoch)
+            self._log(self.runs[trial], history[epoch - 1], step=epoch)
             self.steps[trial] = epoch
 
-    def finish(self, run_id: str, result: Mapping[str, Any], attempt: Path) -> None:
+    def finish(self, trial: str, result: Mapping[str, Any], attempt: Path) -> None:
         """Record a trial's result, its model and its predictions, and mark the run as finished."""
+        run_id = self.run_of(trial)
         have = self.client.get_run(run_id).data.metrics
         self._log(run_id, {key: value for key, value in result["metrics"].items() if key not in have}, step=0)
         self.client.set_tag(run_id, "graph", result["graph"]["digest"])
@@ -141,19 +171,21 @@ class Tracking:
         self.client.log_artifact(run_id, str(attempt / "predictions.arrow"))
         self.client.set_terminated(run_id, "FINISHED")
 
-    def fail(self, run_id: str, reason: str) -> None:
+    def fail(self, trial: str, reason: str) -> None:
         """Mark a trial's run as failed, with the reason."""
+        run_id = self.run_of(trial)
         self.client.set_tag(run_id, "reason", reason)
         self.client.set_terminated(run_id, "FAILED")
 
-    def costs(self, run_id: str, values: Mapping[str, float]) -> None:
+    def costs(self, trial: str, values: Mapping[str, float]) -> None:
         """Record what was measured of the trial's graph after it ended."""
+        run_id = self.run_of(trial)
         have = self.client.get_run(run_id).data.metrics
         self._log(run_id, {key: value for key, value in values.items() if key not in have}, step=0)
 
-    def stop(self, run_ids: Sequence[str]) -> None:
-        """Mark runs that will be taken up by a later launch as killed, so that none is left running."""
-        for run_id in [*run_ids, self.parent]:
+    def stop(self, trials: Iterable[str]) -> None:
+        """Mark the runs of trials that a later launch takes up as killed, so that none is left running."""
+        for run_id in [*(self.runs[trial] for trial in trials if trial in self.runs), self.parent]:
             if self.client.get_run(run_id).info.status == "RUNNING":
                 self.client.set_terminated(run_id, "KILLED")
 
@@ -178,7 +210,19 @@ class Tracking:
             run_id = self.client.create_run(self.experiment_id, tags={**self.tags, **tags}, run_name=name).info.run_id
         # Repeated on a run that was found: a crash may have fallen between its making and its parameters.
         self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-        return self.client.get_run(run_id)
+        run = self.client.get_run(run_id)
+        if "store_digest" in self.tags and not (run.inputs and run.inputs.dataset_inputs):
+            self.client.log_inputs(run_id, [self._store()])
+        return run
+
+    def _store(self) -> "DatasetInput":
+        """Return the store as MLflow's lineage shows it."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        place = self.tags.get("store", "")
+        digest = self.tags["store_digest"][:LONGEST_DATASET_DIGEST]
+        dataset = Dataset(Path(place).name, digest, "local", json.dumps({"uri": place}))
+        return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
     def _log(self, run_id: str, values: Mapping[str, float], *, step: int) -> None:
         from mlflow.entities import Metric

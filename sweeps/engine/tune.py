@@ -9,22 +9,25 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial
 
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
 from sweeps.engine import cluster, resources
+from sweeps.engine.courier import Courier
+from sweeps.engine.interruption import interruptible
 from sweeps.engine.journal import Journal
 from sweeps.engine.options import Options
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
+from sweeps.engine.recorder import Recorder
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
-from sweeps.engine.tracking import Tracking
-from trainables import metric_keys as keys
-from trainables.attempts import ERROR_FILE, attempt_folder, latest_checkpoint, read_history
+from sweeps.engine.watch import GONE_S, Watch
 from trainables.recipes import TrialConfig
 from trainables.trainable import DetectorTrial
+
+RAY_STARTS = 3
+"""Tries: on a busy machine Ray may take longer to start than it allows itself."""
 
 
 def start_ray(address: str | None) -> None:
@@ -35,8 +38,15 @@ def start_ray(address: str | None) -> None:
     """
     if address is not None:
         cluster.connect(address)
-    elif not ray.is_initialized():
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    for tries_left in reversed(range(RAY_STARTS)):
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            if "timed out during startup" not in str(error) or not tries_left:  # Ray gives itself 30 s
+                raise
 
 
 def smallest_object_store() -> int:
@@ -62,7 +72,7 @@ def fit(
     options: Options,
     places: Places,
     journal: Journal,
-    tracking: Tracking,
+    courier: Courier,
     terminal: Terminal,
     more: Callable[[], Future[Added] | None],
 ) -> bool:
@@ -76,7 +86,7 @@ def fit(
         options: Budget, cluster and residency.
         places: Of the sweep.
         journal: Told of each start and end before anybody else.
-        tracking: Told after it.
+        courier: Told after it.
         terminal: Shows each epoch.
         more: Asked after each trial's end for the trials that its result calls for.
     """
@@ -96,29 +106,63 @@ def fit(
         f"{have.workers} at a time, {have.cpus} CPU thread each; predicted memory at most "
         f"{max(predicted.values()) / 2**30:.2f} GiB a trial, budget {options.gpu_memory_gb:g} GiB"
     )
-    recorder = Recorder(journal, places, tracking, terminal)
+    recorder = Recorder(journal, places, courier, terminal, max_failures=options.max_failures)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
     now = _workers_now(setting, options, have)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}),
+    plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
+    plan.look = recorder.take_results
+    trainable = tune.with_resources(
+        tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}
+    )
+    watch = Watch(lambda: _say_gone(terminal))
+    with interruptible(plan, terminal) as interruption:
+        try:
+            while True:
+                _fit_once(trainable, plan, recorder, places)
+                recorder.give_up_endings()
+                again = recorder.lost_worker and not interruption.asked
+                recorder.lost_worker = False
+                plan.reopen()
+                if not (again and plan.waiting):
+                    break
+                terminal.event("a worker was lost: starting its successor")
+        except KeyboardInterrupt:
+            terminal.event("stopped at once")
+        finally:
+            watch.stop()
+            ray.shutdown()
+    left = bool(recorder.open or interruption.asked)
+    if left:
+        trials = list(recorder.open)
+        courier.put(lambda tracking: tracking.stop(trials))
+    return not left
+
+
+def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> None:  # noqa: ANN401 # Tune's own
+    """Let Tune run until the plan has no more, or closes because a worker was lost or the user interrupts."""
+
+    def stop(_: str, __: Mapping[Any, Any]) -> bool:
+        plan.closing = plan.closing or recorder.lost_worker
+        return plan.closing  # after an epoch, which is saved by then
+
+    tune.Tuner(
+        trainable,
         tune_config=tune.TuneConfig(search_alg=plan, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(places.sweep.resolve()),
             callbacks=[recorder],
+            stop=stop,
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        open_runs = [run for trial, run in recorder.runs.items() if trial not in recorder.ended]
-        tracking.stop(open_runs) if open_runs else None
-        ray.shutdown()
-    return not open_runs and not plan.waiting
+    ).fit()
+
+
+def _say_gone(terminal: Terminal) -> None:
+    terminal.line("stopped", f"Ray has been gone for {GONE_S:g} s; the same command goes on from the last whole epoch")
 
 
 def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_trials: int) -> resources.Capacity:
@@ -146,80 +190,3 @@ def _workers_now(setting: Setting, options: Options, have: resources.Capacity) -
     if options.address is None:
         return None
     return cluster.watch(setting.device, num_threads=setting.num_threads, per_card=have.per_card)
-
-
-def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: Journal, tracking: Tracking) -> None:
-    """Tell tracking all of a finished trial, and the journal that it knows."""
-    run_id = tracking.start(trial, planned)
-    attempt = attempt_folder(places.trial(trial), journal.state.attempts[trial])
-    checkpoint = latest_checkpoint(places.trial(trial))
-    tracking.curves(run_id, trial, read_history(checkpoint) if checkpoint else [])
-    tracking.finish(run_id, journal.state.finished[trial], attempt)
-    journal.append("recorded", trial=trial)
-
-
-class Recorder(tune.Callback):
-    """Writes down what Tune reports: to the journal first, then to tracking and the terminal."""
-
-    def __init__(self, journal: Journal, places: Places, tracking: Tracking, terminal: Terminal) -> None:
-        """Keep who is told what."""
-        self.planned: dict[str, PlannedTrial] = {}
-        self.predicted: dict[str, int] = {}
-        self.journal = journal
-        self.places = places
-        self.tracking = tracking
-        self.terminal = terminal
-        self.runs: dict[str, str] = {}
-        self.ended: set[str] = set()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Give Tune, which pickles its callbacks for a restore that never comes, nothing."""
-        return {}
-
-    def started(self, trial: str, planned: PlannedTrial, predicted_bytes: int) -> None:
-        """Open the trial's run, and send the epochs that an earlier driver saved and could not send."""
-        self.planned[trial], self.predicted[trial] = planned, predicted_bytes
-        self.runs[trial] = self.tracking.start(trial, planned)
-        checkpoint = latest_checkpoint(self.places.trial(trial))
-        if checkpoint is not None:
-            history = read_history(checkpoint)
-            self.tracking.curves(self.runs[trial], trial, history)
-            self.terminal.event(f"{self.planned[trial].name:<12} goes on after epoch {len(history)}")
-
-    def on_trial_result(  # type: ignore[override] # Tune passes all by keyword
-        self, *, trial: Trial, result: dict[str, Any], **_: object
-    ) -> None:
-        """Take in an epoch, and the end of the trial with its last one."""
-        name = trial.config["assignment"]["trial"]
-        history = result["history"]
-        self.tracking.curves(self.runs[name], name, history)
-        if history:
-            self.terminal.event(self._epoch_line(name, history))
-        if result["done"]:
-            final = result["final"]
-            final["metrics"][keys.PREDICTED_MEMORY_MB] = self.predicted[name] / 1e6
-            self.journal.append("finished", trial=name, result=final)
-            record_finished(name, self.planned[name], self.places, self.journal, self.tracking)
-            self.ended.add(name)
-            accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
-            self.terminal.event(f"{self.planned[name].name:<12} done, validation accuracy {accuracy:.3f}")
-
-    def on_trial_error(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
-        """Take in a trial that raised or whose process died: one failed cell, the sweep goes on."""
-        name = trial.config["assignment"]["trial"]
-        attempt = attempt_folder(self.places.trial(name), trial.config["assignment"]["attempt"])
-        trace = attempt / ERROR_FILE
-        last = trace.read_text().strip().splitlines()[-1] if trace.exists() else "its process died"
-        reason = f"{last.removeprefix('data_store.errors.InputError: ')} (log: {trace if trace.exists() else attempt})"
-        self.journal.append("failed", trial=name, reason=reason)
-        self.tracking.fail(self.runs[name], reason)
-        self.ended.add(name)
-        self.terminal.event(f"{self.planned[name].name:<12} failed: {reason}")
-
-    def _epoch_line(self, trial: str, history: list[dict[str, float]]) -> str:
-        planned, last = self.planned[trial], history[-1]
-        return (
-            f"{planned.name:<12} epoch {len(history):>2}/{planned.config.recipe.epochs}  "
-            f"train loss {last[keys.EPOCH_TRAIN_LOSS]:.3f}  val loss {last[keys.EPOCH_VAL_LOSS]:.3f}  "
-            f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}"
-        )

@@ -58,7 +58,7 @@ def steps(results: Path, run_id: str) -> list[int]:
     return [metric.step for metric in client.get_metric_history(run_id, "epoch/train_loss")]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 900) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come so far"

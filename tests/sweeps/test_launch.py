@@ -36,7 +36,7 @@ from trainables.artifacts import recipe_for
 from trainables.finish import finish
 from trainables.training import train
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def trained_alone(store: Path, folder: Path) -> dict[str, dict[str, Any]]:
@@ -147,7 +147,7 @@ def test_interrupted_drivers_change_nothing(store: Path, tmp_path: Path) -> None
     ) as driver:
         wait_until(partial(has_come_to, rough, 2, 0))
         driver.send_signal(signal.SIGINT)
-        out, err = driver.communicate(timeout=120)
+        out, err = driver.communicate(timeout=600)
     assert driver.returncode == 130
     assert "the same command goes on from there" in out
     assert "Traceback" not in err

@@ -55,16 +55,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     recipe = replace(PROFILES["demo"].recipe, epochs=1, warmup_epochs=0)
     teacher = setting.config("Lite0", recipe=recipe)
     student = setting.config("Lite0", recipe=replace(recipe, epochs=2), alpha=0.5, teacher=setting.identity(teacher))
-    runs = {}
+    runs: dict[str, str] = {}
     for name, config in (("teacher", teacher), ("student", student)):
         planned = PlannedTrial(name=name, role=name, config=config)
-        run_id = tracking.start(setting.identity(config), planned)
+        tracking.start(setting.identity(config), planned)
         fit = train(config, crops, teacher_folder=folder / "teacher" / "model" if config.teacher else None)
         (folder / name).mkdir()
         result = finish(fit, config, recipe_for("Lite0", 64), crops, folder / name)
-        tracking.finish(run_id, result, folder / name)
-        tracking.costs(run_id, {keys.LATENCY_RATIO: 0.7})
-        runs[name] = run_id
+        tracking.finish(setting.identity(config), result, folder / name)
+        tracking.costs(setting.identity(config), {keys.LATENCY_RATIO: 0.7})
+        runs[name] = tracking.run_of(setting.identity(config))
     tracking.client.set_terminated(tracking.parent)
     return Made(uri=uri, store=store, runs=runs, parent=tracking.parent)
 

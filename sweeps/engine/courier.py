@@ -1,0 +1,105 @@
+"""Brings records to MLflow behind the sweep's back: in order, one at a time, and again until they have arrived.
+
+Nothing waits for the tracking server while trials run. What the courier still holds when the process ends is not
+lost: the journal and the checkpoints say all of it, and ``sweeps.engine.deliver`` or the next launch sends what the
+server lacks. Every delivery can be repeated without doubling anything.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sweeps.engine.terminal import Terminal
+
+if TYPE_CHECKING:
+    from sweeps.engine.tracking import Tracking
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
+_PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+"""MLflow's codes of errors that may pass: a server that is away has one of them."""
+
+Delivery = Callable[["Tracking"], None]
+
+
+class Courier:
+    """A thread that delivers records in the order in which they are given."""
+
+    def __init__(self, tracking: "Tracking", terminal: Terminal) -> None:
+        """Start the thread.
+
+        Args:
+            tracking: Used by this thread alone from now on.
+            terminal: Told when the server goes away and when it is back.
+        """
+        self.tracking = tracking
+        self.terminal = terminal
+        self.away = False
+        self.failed: Exception | None = None
+        self._waiting: queue.Queue[Delivery] = queue.Queue()
+        self._stopping = threading.Event()
+        threading.Thread(target=self._run, name="courier", daemon=True).start()
+
+    def put(self, delivery: Delivery) -> None:
+        """Hand over a record; returns at once."""
+        self._waiting.put(delivery)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything has arrived; return False when it has not after so many seconds.
+
+        Raises:
+            Exception: A delivery was refused for good, which is an error of ours.
+        """
+        deadline = time.monotonic() + seconds
+        while self._waiting.unfinished_tasks and self.failed is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self.failed is not None:
+            raise self.failed
+        return not self._waiting.unfinished_tasks
+
+    def stop(self) -> None:
+        """Begin no further delivery."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                delivery = self._waiting.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if not self._deliver(delivery):
+                return
+            self._waiting.task_done()
+
+    def _deliver(self, delivery: Delivery) -> bool:
+        """Try until it has arrived; return False when the courier was stopped or the record was refused."""
+        pause = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            try:
+                delivery(self.tracking)
+            except Exception as error:  # noqa: BLE001 # MLflow lets errors of many libraries through
+                if not may_pass(error):
+                    self.failed = error
+                    return False
+                if not self.away:
+                    self.away = True
+                    self.terminal.event("the tracking store does not answer: training goes on, its records wait here")
+                self.tracking.forget()
+                self._stopping.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                continue
+            if self.away:
+                self.away = False
+                self.terminal.event("the tracking store answers again: the records are on their way")
+            return True
+        return False
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same delivery may succeed later: the server is away, or its database is locked or full."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in _PASSING
+    return isinstance(error, OSError)  # the errors of urllib3 and requests are among them

@@ -1,0 +1,73 @@
+"""Send to MLflow what sweeps could not, because the tracking server was away when they ended.
+
+    python -m sweeps.engine.deliver                    # of all sweeps below results/
+    python -m sweeps.engine.deliver --results FOLDER
+
+Sends each record that the server lacks, in order, and doubles none, however often it runs. A sweep that runs delivers
+its own. Exit code 0: nothing is left. 2: a server does not answer.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_store.errors import InputError, run_command
+from sweeps.engine import ending
+from sweeps.engine.agenda import planned_in
+from sweeps.engine.journal import open_journal
+from sweeps.engine.lock import sweep_lock
+from sweeps.engine.options import RESULTS
+from sweeps.engine.places import Places
+from sweeps.engine.terminal import Terminal
+
+
+def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
+    """Send what one sweep's tracking store lacks; return whether there was anything to send.
+
+    Raises:
+        InputError: The store does not answer, the sweep runs, or its journal is damaged.
+    """
+    with sweep_lock(folder):
+        journal = open_journal(folder / "journal.jsonl")
+        opened, state = journal.state.opened, journal.state
+        if opened is None or state.closed is not None:
+            return False
+        from sweeps.engine.tracking import Tracking
+
+        tracking = Tracking(
+            opened["uri"],
+            experiment=opened["sweep"],
+            sweep=opened["label"],
+            question=opened["question"],
+            results=results,
+            tags=opened["tags"],
+        )
+        planned = planned_in(state)
+        before = len(state.recorded)
+        ending.catch_up(journal, planned, Places(sweep=folder), tracking)
+        tracking.stop([])
+        done = planned.keys() <= state.finished.keys() | state.failed.keys()
+        measured = {row["graph"]["digest"] for row in state.finished.values()} <= state.latencies.keys()
+        if done and measured:
+            ending.close(journal, planned, folder, opened["label"], opened["uri"], tracking)
+        terminal.line("sent", f"{opened['label']}: {len(state.recorded) - before} results")
+        return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Deliver the records of every sweep below the results folder."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, description="Send to MLflow what sweeps could not.")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the sweeps (default: results/)")
+    results = parser.parse_args(arguments).results.resolve()
+    if not (results / "sweeps").is_dir():
+        raise InputError(f"--results must hold sweeps, but {results} has none; name the folder that a sweep wrote to")
+    terminal = Terminal()
+    folders = sorted(path.parent for path in results.glob("sweeps/*/journal.jsonl"))
+    sent = [deliver(folder, results, terminal) for folder in folders]
+    if not any(sent):
+        terminal.line("done", "nothing was left to send")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,44 @@
+"""Ctrl-C: once stops the sweep after what is running has saved its epoch, twice stops it at once."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from sweeps.engine.terminal import Terminal
+
+
+class Closable(Protocol):
+    """What is told to begin nothing new."""
+
+    closing: bool
+
+
+@dataclass
+class Interruption:
+    """Whether the user has asked the sweep to stop."""
+
+    asked: bool = False
+
+
+@contextmanager
+def interruptible(plan: Closable, terminal: Terminal) -> Iterator[Interruption]:
+    """Close the plan at the first Ctrl-C; raise KeyboardInterrupt at the second."""
+    state = Interruption()
+
+    def handle(_: int, __: FrameType | None) -> None:
+        if state.asked:
+            raise KeyboardInterrupt
+        state.asked = True
+        plan.closing = True
+        terminal.event("stopping after the epochs that are running; Ctrl-C again stops at once")
+
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own handler would stop in mid-epoch
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,201 @@
+"""Writes down what Tune reports: to the journal first, then to the courier and the terminal."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from sweeps.engine.courier import Courier
+from sweeps.engine.ending import record_finished, saved_history
+from sweeps.engine.journal import Journal
+from sweeps.engine.places import Places
+from sweeps.engine.space import PlannedTrial
+from sweeps.engine.terminal import Terminal
+from sweeps.engine.tracking import Tracking
+from trainables import metric_keys as keys
+from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
+
+POLL_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 5.0, 10.0
+DEATHS_FORGIVEN = 3
+"""A process that dies (out of memory, kill -9) is seldom its trial's fault; one that dies each time is."""
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """A trial that is trained, while its worker tests and exports it behind the next trial's training.
+
+    Attributes:
+        folder: Where its result will lie.
+        worker: The process that does it, or None when it was not known.
+        probe: A question to that process that it answers while it lives.
+        probed: When it was asked, on the monotonic clock.
+    """
+
+    folder: Path
+    worker: Any
+    probe: Any = None
+    probed: float = 0.0
+
+
+class Recorder(tune.Callback):
+    """Takes in epochs, ends and failures of trials."""
+
+    def __init__(
+        self, journal: Journal, places: Places, courier: Courier, terminal: Terminal, *, max_failures: int
+    ) -> None:
+        """Keep who is told what.
+
+        Args:
+            journal: Told first.
+            places: Where the trials' folders are.
+            courier: Told next.
+            terminal: Shows each epoch.
+            max_failures: How often a trial that raised is tried again.
+        """
+        self.planned: dict[str, PlannedTrial] = {}
+        self.predicted: dict[str, int] = {}
+        self.journal = journal
+        self.places = places
+        self.courier = courier
+        self.terminal = terminal
+        self.max_failures = max_failures
+        self.open: set[str] = set()
+        self.ending: dict[str, Ending] = {}
+        self.raised: dict[str, int] = {}
+        self.deaths: dict[str, int] = {}
+        self.lost_worker = False
+        self.on_end: Callable[[], None] = lambda: None
+        self.on_retry: Callable[[str, PlannedTrial], None] = lambda *_: None
+        self._polled = 0.0
+        self._sampled = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune, which pickles its callbacks for a restore that never comes, nothing."""
+        return {}
+
+    def started(self, trial: str, planned: PlannedTrial, predicted_bytes: int) -> None:
+        """Open the trial's run, and send the epochs that an earlier driver saved and could not send."""
+        self.planned[trial], self.predicted[trial] = planned, predicted_bytes
+        self.open.add(trial)
+        history = saved_history(trial, self.places)
+        self.courier.put(lambda tracking: _open_run(tracking, trial, planned, history))
+        if history:
+            self.terminal.event(f"{planned.name:<12} goes on after epoch {len(history)}")
+
+    def on_trial_result(  # type: ignore[override] # Tune passes all by keyword
+        self, *, trial: Trial, result: dict[str, Any], **_: object
+    ) -> None:
+        """Take in an epoch; after the last one, the trial's worker makes its result."""
+        assignment = trial.config["assignment"]
+        name, history = assignment["trial"], result["history"]
+        if history:
+            self.courier.put(lambda tracking: tracking.curves(name, history))
+            self.terminal.event(self._epoch_line(name, history))
+        if result["complete"]:
+            folder = attempt_folder(self.places.trial(name), assignment["attempt"])
+            self.ending[name] = Ending(folder=folder, worker=trial.temporary_state.ray_actor)
+            self.take_results()
+
+    def on_step_end(self, **_: object) -> None:  # type: ignore[override]
+        """Look for results, a few times a second; write down how busy the machine is, now and then."""
+        now = time.monotonic()
+        if now - self._sampled > SYSTEM_PERIOD_S:
+            self._sampled = now
+            values = {
+                "cpu_utilization_percentage": psutil.cpu_percent(),
+                "system_memory_usage_percentage": psutil.virtual_memory().percent,
+            }
+            self.courier.put(lambda tracking: tracking.system(values))
+        if self.ending and time.monotonic() - self._polled > POLL_S:
+            self.take_results()
+
+    def take_results(self) -> None:
+        """Take in the results that workers have written since, and notice workers that died before they did."""
+        self._polled = time.monotonic()
+        for name, ending in list(self.ending.items()):
+            if (ending.folder / RESULT_FILE).exists():
+                del self.ending[name]
+                self._finished(name, json.loads((ending.folder / RESULT_FILE).read_text()))
+            elif (ending.folder / ERROR_FILE).exists() or self._has_died(ending):
+                del self.ending[name]
+                self._failed(name, ending.folder)
+
+    def give_up_endings(self) -> None:
+        """Count the workers of the trials that have no result yet as dead: theirs are gone."""
+        self.take_results()
+        for name, ending in list(self.ending.items()):
+            del self.ending[name]
+            self._failed(name, ending.folder)
+
+    def on_trial_error(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
+        """Take in a trial that raised or whose process died: one failed cell, the sweep goes on."""
+        assignment = trial.config["assignment"]
+        self._failed(assignment["trial"], attempt_folder(self.places.trial(assignment["trial"]), assignment["attempt"]))
+
+    def _finished(self, name: str, final: dict[str, Any]) -> None:
+        final["metrics"][keys.PREDICTED_MEMORY_MB] = self.predicted[name] / 1e6
+        self.journal.append("finished", trial=name, result=final)
+        self.open.discard(name)
+        planned, journal, places = self.planned[name], self.journal, self.places
+        self.courier.put(lambda tracking: record_finished(name, planned, places, journal, tracking))
+        accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
+        self.terminal.event(f"{planned.name:<12} done, validation accuracy {accuracy:.3f}")
+        self.on_end()
+
+    def _failed(self, name: str, attempt: Path) -> None:
+        """Try a trial again, or write it down as failed."""
+        trace, planned = attempt / ERROR_FILE, self.planned[name]
+        if trace.exists():
+            last = trace.read_text().strip().splitlines()[-1].removeprefix("data_store.errors.InputError: ")
+            reason, counted, allowed = f"{last} (log: {trace})", self.raised, self.max_failures
+        else:
+            reason, counted = f"its process died (log: {attempt})", self.deaths
+            allowed = max(DEATHS_FORGIVEN, self.max_failures)
+            self.lost_worker = True
+        counted[name] = counted.get(name, 0) + 1
+        if counted[name] <= allowed:
+            self.terminal.event(f"{planned.name:<12} is tried again ({counted[name]} of {allowed}): {reason}")
+            self.on_retry(name, planned)
+            return
+        self.journal.append("failed", trial=name, reason=reason)
+        self.open.discard(name)
+        self.courier.put(lambda tracking: tracking.fail(name, reason))
+        self.terminal.event(f"{planned.name:<12} failed: {reason}")
+        self.on_end()
+
+    def _has_died(self, ending: Ending) -> bool:
+        """Ask a worker now and then whether it lives; it answers between two epochs of its next trial."""
+        now = time.monotonic()
+        if ending.worker is None or now - ending.probed < PROBE_S:
+            return False
+        if ending.probe is None:
+            ending.probe = ending.worker.alive.remote()
+        ending.probed = now
+        if not ray.wait([ending.probe], timeout=0)[0]:
+            return False
+        probe, ending.probe = ending.probe, None
+        try:
+            ray.get(probe)
+        except ray.exceptions.RayActorError:
+            return not (ending.folder / RESULT_FILE).exists()
+        return False
+
+    def _epoch_line(self, trial: str, history: list[dict[str, float]]) -> str:
+        planned, last = self.planned[trial], history[-1]
+        return (
+            f"{planned.name:<12} epoch {len(history):>2}/{planned.config.recipe.epochs}  "
+            f"train loss {last[keys.EPOCH_TRAIN_LOSS]:.3f}  val loss {last[keys.EPOCH_VAL_LOSS]:.3f}  "
+            f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}"
+        )
+
+
+def _open_run(tracking: Tracking, trial: str, planned: PlannedTrial, history: list[dict[str, float]]) -> None:
+    tracking.start(trial, planned)
+    tracking.curves(trial, history)

@@ -1,0 +1,75 @@
+"""The sweeps of a results folder: which there are, how far they are, and under which name one goes on."""
+
+import json
+from pathlib import Path
+
+from data_store.errors import InputError
+from sweeps.engine.journal import State, read_state
+from sweeps.engine.lock import is_held
+
+HEADER = ("sweep", "state", "trials", "finished", "failed", "profile", "seed", "store")
+CARD = ("profile", "seed", "store_digest")
+"""Tags that two halves of one sweep share."""
+
+
+def journals(results: Path, prefix: str = "") -> list[Path]:
+    """Return the journals of the sweeps whose names start with ``prefix``, oldest first."""
+    return sorted(results.glob(f"sweeps/{prefix}*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+
+
+def listing(results: Path) -> list[list[str]]:
+    """Return one row of cells a sweep, oldest first.
+
+    Raises:
+        InputError: A journal is damaged.
+    """
+    rows = []
+    for path in journals(results):
+        state = read_state(path)
+        tags = state.opened["tags"] if state.opened else {}
+        card = [tags.get("profile", ""), tags.get("seed", ""), tags.get("store", "")]
+        counts = [str(len(part)) for part in (state.planned, state.finished, state.failed)]
+        rows.append([path.parent.name, _state(path.parent, state), *counts, *card])
+    return rows
+
+
+def _state(folder: Path, state: State) -> str:
+    if is_held(folder):
+        return "running"
+    if state.closed is not None:
+        return "done"
+    return "stopped" if state.attempts else "not begun"
+
+
+def next_name(results: Path, name: str) -> str:
+    """Return ``name-2``, or the first such name that no sweep has."""
+    number = 2
+    while any(results.glob(f"sweeps/{name}-{number}-*")):
+        number += 1
+    return f"{name}-{number}"
+
+
+def to_extend(results: Path, prefix: str, tags: dict[str, str]) -> str:
+    """Return the label of the latest sweep of this name and profile, which is to get more trials.
+
+    Args:
+        results: Folder of everything that is written.
+        prefix: Name and profile.
+        tags: Of the sweep that asks.
+
+    Raises:
+        InputError: There is none, or it has another store or seed.
+    """
+    found = [path for path in journals(results, f"{prefix}-") if path.parent.name.rpartition("-")[0] == prefix]
+    if not found:
+        raise InputError(f"--extend adds to a sweep that is there, but {results} has none of {prefix}; leave it out")
+    label = found[-1].parent.name
+    opened = read_state(found[-1]).opened
+    before = opened["tags"] if opened else {}
+    for key in CARD:
+        if before.get(key) != tags[key]:
+            raise InputError(
+                f"--extend goes on with the same {key}, but {label} has {json.dumps(before.get(key))} and this command "
+                f"{json.dumps(tags[key])}; leave --extend out to start another sweep"
+            )
+    return label

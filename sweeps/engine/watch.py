@@ -1,0 +1,79 @@
+"""Notices that Ray is gone: Tune itself would wait for it for more than ten minutes."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLate
+from typing import Any
+
+import ray
+
+GONE_S = 20.0
+PERIOD_S = 2.0
+TEMPORARY_FAILURE = 75
+"""Exit code of a sweep that could not go on for want of Ray; EX_TEMPFAIL of sysexits.h: try again."""
+
+
+def has_resources() -> bool:
+    """Tell whether a node of the cluster is alive and, where Ray was started here, its processes are."""
+    node: Any = ray._private.worker._global_node
+    if node is not None and node.is_head() and node.dead_processes():
+        return False
+    return any(row["Alive"] and row["Resources"].get("CPU") for row in ray.nodes())
+
+
+class Watch:
+    """A thread that ends the process when Ray has been gone for 20 seconds."""
+
+    def __init__(
+        self,
+        before_exit: Callable[[], None],
+        *,
+        alive: Callable[[], bool] = has_resources,
+        gone_s: float = GONE_S,
+        period_s: float = PERIOD_S,
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        """Start watching.
+
+        Args:
+            before_exit: Called once before the process ends; says what is to be said.
+            alive: Asked again and again; an answer that does not come, or raises, is a no.
+            gone_s: How long it must have said no.
+            period_s: Between two questions.
+            leave: Ends the process, whatever its other threads wait for.
+        """
+        self.before_exit = before_exit
+        self.alive = alive
+        self.gone_s = gone_s
+        self.period_s = period_s
+        self.leave = leave
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        seen = time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            asked = None
+            while not self._ended.wait(self.period_s):
+                asked = asked or pool.submit(self.alive)
+                try:
+                    if asked.result(timeout=self.period_s):
+                        seen = time.monotonic()
+                    asked = None
+                except TooLate:  # a question that hangs is asked once
+                    pass
+                except Exception:  # noqa: BLE001 # whatever Ray raises when it is gone
+                    asked = None
+                if time.monotonic() - seen >= self.gone_s and not self._ended.is_set():
+                    self.before_exit()
+                    sys.stdout.flush()
+                    self.leave(TEMPORARY_FAILURE)
+                    return

@@ -1,0 +1,120 @@
+"""Records wait for a server that is away, keep their order, and arrive once; no server is started."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from sweeps.engine import courier as module
+from sweeps.engine.courier import Courier, may_pass
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting
+from sweeps.engine.terminal import Terminal
+from sweeps.engine.tracking import Tracking
+
+SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
+TRIAL = PlannedTrial(name="alpha=0", role="student", config=SETTING.config("Lite0"))
+
+
+class Store:
+    """Stands in for tracking: counts how often it was asked to forget."""
+
+    def __init__(self) -> None:
+        self.forgotten = 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.02)
+
+
+def test_records_wait_in_order_while_the_server_is_away(tmp_path: Path) -> None:
+    screen, store, arrived, away = io.StringIO(), Store(), [], [True]
+    courier = Courier(store, Terminal(screen))  # type: ignore[arg-type]
+
+    def delivery(number: int) -> Any:  # noqa: ANN401
+        def deliver(_: object) -> None:
+            if away[0] and number >= 2:
+                raise MlflowException("connection refused")
+            arrived.append(number)
+
+        return deliver
+
+    for number in range(5):
+        courier.put(delivery(number))
+    assert not courier.flush(0.3)
+    assert arrived == [0, 1]
+    assert store.forgotten >= 2
+    away[0] = False
+    assert courier.flush(5)
+    assert arrived == [0, 1, 2, 3, 4]
+    assert screen.getvalue().count("does not answer") == 1
+    assert screen.getvalue().count("answers again") == 1
+    courier.stop()
+
+
+def test_a_record_that_is_refused_for_good_is_an_error_and_not_dropped_in_silence() -> None:
+    courier = Courier(Store(), Terminal(io.StringIO()))  # type: ignore[arg-type]
+
+    def refused(_: object) -> None:
+        raise ValueError("no such key")
+
+    courier.put(refused)
+    with pytest.raises(ValueError, match="no such key"):
+        courier.flush(5)
+
+
+def test_what_may_pass_is_tried_again() -> None:
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    assert may_pass(MlflowException("API request failed"))
+    assert may_pass(ConnectionError("refused"))
+    assert not may_pass(MlflowException("bad key", error_code=INVALID_PARAMETER_VALUE))
+    assert not may_pass(ValueError("ours"))
+
+
+def test_an_answer_that_was_lost_doubles_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server took the epochs, but its answer did not arrive: they are sent again, and it has each once."""
+    tags = {"store": "/data/faces", "store_digest": "d" * 64, "profile": "demo"}
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracking = Tracking(uri, experiment="kd_alpha", sweep="kd_alpha-demo-0", results=tmp_path, tags=tags)
+    trial, log, lost = SETTING.identity(TRIAL.config), tracking._log, [True]
+
+    def log_and_lose(run_id: str, values: Any, *, step: int) -> None:  # noqa: ANN401
+        log(run_id, values, step=step)
+        if step == 2 and lost.pop():
+            lost.append(False)
+            raise MlflowException("timed out")
+
+    monkeypatch.setattr(tracking, "_log", log_and_lose)
+    history = [{"epoch/train_loss": 1.0 / epoch} for epoch in (1, 2, 3)]
+    courier = Courier(tracking, Terminal(io.StringIO()))
+    courier.put(lambda tracking: tracking.start(trial, TRIAL))
+    courier.put(lambda tracking: tracking.curves(trial, history))
+    assert courier.flush(60)
+    courier.stop()
+    assert lost == [False]
+    curve = tracking.client.get_metric_history(tracking.run_of(trial), "epoch/train_loss")
+    assert [metric.step for metric in curve] == [1, 2, 3]
+    run = tracking.client.get_run(tracking.run_of(trial))
+    assert run.inputs is not None
+    (dataset,) = [row.dataset for row in run.inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest) == ("faces", "d" * 36)
+
+
+def test_runs_of_a_dead_sweep_are_closed_and_those_of_a_live_one_left(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    dead, alive, mine = (
+        Tracking(uri, experiment="kd_alpha", sweep=name, results=tmp_path, tags={}) for name in ("a", "b", "c")
+    )
+    dead.start("t", TRIAL)
+    assert mine.close_stale(lambda sweep: sweep == "b") == 2
+    status = {name: row.client.get_run(row.parent).info.status for name, row in (("a", dead), ("b", alive))}
+    assert status == {"a": "KILLED", "b": "RUNNING"}
+    assert mine.client.get_run(mine.parent).info.status == "RUNNING"
+    assert mine.client.get_run(dead.run_of("t")).info.status == "KILLED"

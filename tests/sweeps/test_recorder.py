@@ -1,0 +1,107 @@
+"""What becomes of the things that Tune reports; neither Tune nor Ray is started."""
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweeps.engine.journal import Journal, open_journal
+from sweeps.engine.places import Places
+from sweeps.engine.recorder import DEATHS_FORGIVEN, Recorder
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting
+from sweeps.engine.terminal import Terminal
+from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
+
+SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
+TRIAL = PlannedTrial(name="alpha=0", role="student", config=SETTING.config("Lite0"))
+EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5}
+
+
+class Bench:
+    """A recorder with one started trial ``t``, and what it did."""
+
+    def __init__(self, folder: Path, *, max_failures: int = 0) -> None:
+        self.journal: Journal = open_journal(folder / "journal.jsonl")
+        self.places = Places(sweep=folder)
+        self.sent: list[Any] = []
+        self.screen = io.StringIO()
+        courier = SimpleNamespace(put=self.sent.append)
+        self.recorder = Recorder(
+            self.journal,
+            self.places,
+            courier,  # type: ignore[arg-type]
+            Terminal(self.screen),
+            max_failures=max_failures,
+        )
+        self.retried: list[str] = []
+        self.ends = 0
+        self.recorder.on_retry = lambda trial, _: self.retried.append(trial)
+        self.recorder.on_end = self._end
+        self.start(1)
+
+    def _end(self) -> None:
+        self.ends += 1
+
+    def start(self, attempt: int) -> None:
+        self.journal.append("started", trial="t", attempt=attempt, name="alpha=0")
+        self.folder = attempt_folder(self.places.trial("t"), attempt)
+        self.folder.mkdir(parents=True)
+        self.recorder.started("t", TRIAL, 1_000_000)
+        self.trial: Any = SimpleNamespace(
+            config={"assignment": {"trial": "t", "attempt": attempt}},
+            temporary_state=SimpleNamespace(ray_actor=None),
+        )
+
+    def report(self, *, complete: bool) -> None:
+        self.recorder.on_trial_result(trial=self.trial, result={"history": [EPOCH], "complete": complete})
+
+
+def test_a_trial_is_finished_when_its_result_lies_there(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.report(complete=False)
+    assert not bench.recorder.ending
+    bench.report(complete=True)
+    assert list(bench.recorder.ending) == ["t"]
+    assert bench.journal.state.finished == {}
+    (bench.folder / RESULT_FILE).write_text(json.dumps({"metrics": {"val_accuracy": 0.75}}))
+    bench.recorder.take_results()
+    assert bench.journal.state.finished["t"]["metrics"] == {"val_accuracy": 0.75, "predicted_memory_mb": 1.0}
+    assert (bench.ends, bench.recorder.ending, bench.recorder.open) == (1, {}, set())
+
+
+def test_a_trial_that_raises_fails_with_its_reason_after_its_tries(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_failures=1)
+    (bench.folder / ERROR_FILE).write_text("Traceback\nValueError: out of luck\n")
+    bench.recorder.on_trial_error(trial=bench.trial)
+    assert (bench.retried, bench.journal.state.failed, bench.recorder.lost_worker) == (["t"], {}, False)
+    bench.start(2)
+    (bench.folder / ERROR_FILE).write_text("Traceback\nValueError: out of luck\n")
+    bench.recorder.on_trial_error(trial=bench.trial)
+    reason = bench.journal.state.failed["t"]
+    assert reason == f"ValueError: out of luck (log: {bench.folder / ERROR_FILE})"
+    assert (bench.retried, bench.ends) == (["t"], 1)
+
+
+def test_a_process_that_dies_is_forgiven_three_times_and_asks_for_new_workers(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for attempt in range(1, DEATHS_FORGIVEN + 1):
+        bench.recorder.on_trial_error(trial=bench.trial)
+        assert bench.recorder.lost_worker
+        assert len(bench.retried) == attempt
+        bench.start(attempt + 1)
+    bench.recorder.on_trial_error(trial=bench.trial)
+    assert "its process died" in bench.journal.state.failed["t"]
+
+
+@pytest.mark.parametrize("died", [True, False])
+def test_a_trial_whose_worker_is_gone_before_its_result_is_tried_again(tmp_path: Path, died: bool) -> None:
+    bench = Bench(tmp_path)
+    bench.report(complete=True)
+    if not died:
+        (bench.folder / RESULT_FILE).write_text(json.dumps({"metrics": {"val_accuracy": 0.75}}))
+    bench.recorder.give_up_endings()
+    assert bench.retried == (["t"] if died else [])
+    assert ("t" in bench.journal.state.finished) != died

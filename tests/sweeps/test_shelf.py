@@ -1,0 +1,52 @@
+"""Which sweeps there are, and under which name one goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from data_store.errors import InputError
+from sweeps.engine.journal import open_journal
+from sweeps.engine.lock import sweep_lock
+from sweeps.engine.shelf import listing, next_name, to_extend
+
+TAGS = {"profile": "demo", "seed": "0", "store_digest": "d", "store": "/faces"}
+
+
+def plant(results: Path, label: str, **tags: str) -> None:
+    journal = open_journal(results / "sweeps" / label / "journal.jsonl")
+    journal.append("opened", sweep="kd_alpha", question="?", label=label, uri="u", tags={**TAGS, **tags}, fresh=False)
+    for trial in ("a", "b"):
+        journal.append("planned", trial=trial, name=trial, role="student", config={})
+    journal.append("started", trial="a", attempt=1, name="a")
+    journal.append("finished", trial="a", result={})
+
+
+def test_a_listing_says_how_far_each_sweep_is(tmp_path: Path) -> None:
+    plant(tmp_path, "kd_alpha-demo-1")
+    file = tmp_path / "sweeps" / "kd_alpha-demo-1" / "journal.jsonl"
+    with file.open("ab") as stream:
+        stream.write(b'{"event": "fini')  # another process is writing: it is not cut off
+    size = file.stat().st_size
+    (row,) = listing(tmp_path)
+    assert row == ["kd_alpha-demo-1", "stopped", "2", "1", "0", "demo", "0", "/faces"]
+    assert file.stat().st_size == size
+    with sweep_lock(file.parent):
+        assert listing(tmp_path)[0][1] == "running"
+    open_journal(file).append("closed")
+    assert listing(tmp_path)[0][1] == "done"
+
+
+def test_a_fresh_start_gets_a_name_that_is_free(tmp_path: Path) -> None:
+    assert next_name(tmp_path, "kd_alpha") == "kd_alpha-2"
+    plant(tmp_path, "kd_alpha-2-demo-1")
+    assert next_name(tmp_path, "kd_alpha") == "kd_alpha-3"
+
+
+def test_extending_needs_a_sweep_of_the_same_store_seed_and_profile(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has none of kd_alpha-demo; leave it out"):
+        to_extend(tmp_path, "kd_alpha-demo", TAGS)
+    plant(tmp_path, "kd_alpha-demo-1")
+    plant(tmp_path, "kd_alpha-2-demo-1", seed="5")
+    assert to_extend(tmp_path, "kd_alpha-demo", TAGS) == "kd_alpha-demo-1"
+    with pytest.raises(InputError, match='same store_digest, but kd_alpha-demo-1 has "d" and this command "e"'):
+        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "store_digest": "e"})
