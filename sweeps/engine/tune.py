@@ -22,7 +22,7 @@ from sweeps.engine.plan import Added, Plan
 from sweeps.engine.recorder import Recorder
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
-from sweeps.engine.watch import GONE_S, Watch
+from sweeps.engine.watch import Watch
 from trainables.recipes import TrialConfig
 from trainables.trainable import DetectorTrial
 
@@ -162,7 +162,7 @@ def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) ->
 
 
 def _say_gone(terminal: Terminal) -> None:
-    terminal.line("stopped", f"Ray has been gone for {GONE_S:g} s; the same command goes on from the last whole epoch")
+    terminal.line("stopped", "Ray is gone; the same command goes on from the last whole epoch")
 
 
 def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_trials: int) -> resources.Capacity:

@@ -12,27 +12,34 @@ from typing import Any
 import ray
 
 GONE_S = 20.0
-PERIOD_S = 2.0
+PERIOD_S = 1.0
 TEMPORARY_FAILURE = 75
 """Exit code of a sweep that could not go on for want of Ray; EX_TEMPFAIL of sysexits.h: try again."""
 
 
-def has_resources() -> bool:
-    """Tell whether a node of the cluster is alive and, where Ray was started here, its processes are."""
+def has_ended() -> bool:
+    """Tell whether Ray was started here and one of its processes has died: it does not come back.
+
+    Ray ends this process too, some seconds later and with an exit code of its own.
+    """
     node: Any = ray._private.worker._global_node
-    if node is not None and node.is_head() and node.dead_processes():
-        return False
+    return node is not None and node.is_head() and bool(node.dead_processes())
+
+
+def has_resources() -> bool:
+    """Tell whether a node of the cluster is alive."""
     return any(row["Alive"] and row["Resources"].get("CPU") for row in ray.nodes())
 
 
 class Watch:
-    """A thread that ends the process when Ray has been gone for 20 seconds."""
+    """A thread that ends the process when Ray has been gone for 20 seconds, or has ended for good."""
 
     def __init__(
         self,
         before_exit: Callable[[], None],
         *,
         alive: Callable[[], bool] = has_resources,
+        ended: Callable[[], bool] = has_ended,
         gone_s: float = GONE_S,
         period_s: float = PERIOD_S,
         leave: Callable[[int], None] = os._exit,
@@ -42,12 +49,14 @@ class Watch:
         Args:
             before_exit: Called once before the process ends; says what is to be said.
             alive: Asked again and again; an answer that does not come, or raises, is a no.
+            ended: Asked as often, and must answer at once; a yes is final.
             gone_s: How long it must have said no.
             period_s: Between two questions.
             leave: Ends the process, whatever its other threads wait for.
         """
         self.before_exit = before_exit
         self.alive = alive
+        self.ended = ended
         self.gone_s = gone_s
         self.period_s = period_s
         self.leave = leave
@@ -72,7 +81,8 @@ class Watch:
                     pass
                 except Exception:  # noqa: BLE001 # whatever Ray raises when it is gone
                     asked = None
-                if time.monotonic() - seen >= self.gone_s and not self._ended.is_set():
+                gone = self.ended() or time.monotonic() - seen >= self.gone_s
+                if gone and not self._ended.is_set():
                     self.before_exit()
                     sys.stdout.flush()
                     self.leave(TEMPORARY_FAILURE)

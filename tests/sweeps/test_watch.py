@@ -24,7 +24,7 @@ def hanging() -> bool:
 def test_it_leaves_with_75_when_ray_says_no_or_nothing(alive: object) -> None:
     assert callable(alive)
     codes: list[object] = []
-    watch = Watch(lambda: codes.append("said"), alive=alive, gone_s=0.3, period_s=0.05, leave=codes.append)
+    watch = Watch(lambda: codes.append("said"), alive=alive, ended=gone, gone_s=0.3, period_s=0.05, leave=codes.append)
     deadline = time.monotonic() + 30
     while len(codes) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -38,6 +38,7 @@ def test_a_short_absence_is_forgiven() -> None:
     watch = Watch(
         lambda: None,
         alive=lambda: not 0.2 < time.monotonic() - began < 0.5,
+        ended=gone,
         gone_s=5.0,
         period_s=0.05,
         leave=codes.append,
@@ -45,3 +46,12 @@ def test_a_short_absence_is_forgiven() -> None:
     time.sleep(1.0)
     watch.stop()
     assert codes == []
+
+
+def test_it_leaves_at_once_when_ray_has_ended() -> None:
+    codes: list[object] = []
+    began = time.monotonic()
+    Watch(lambda: codes.append("said"), alive=lambda: True, ended=lambda: True, period_s=0.05, leave=codes.append)
+    while len(codes) < 2 and time.monotonic() < began + 10:
+        time.sleep(0.02)
+    assert codes == ["said", TEMPORARY_FAILURE]
