@@ -126,16 +126,12 @@ def test_the_ratio_rises_until_accuracy_falls_below_nine_tenths(module: object) 
     assert [trial.config.pruning.ratio for trial in module.more(DEMO, known) if trial.config.pruning] == [0.45, 0.5]
 
 
-def test_quantisation_aware_training_is_tried_where_static_int8_loses_more_than_a_point() -> None:
-    planned = quantise.trials(DEMO)
-    known = {DEMO.identity(row.config): {"val_accuracy": 0.95} for row in planned}
-    assert quantise.more(DEMO, known) == []
-    static = next(row for row in planned if row.name == "Lite0, static int8")
-    assert static.config.recipe.epochs == 0
-    known[DEMO.identity(static.config)] = {"val_accuracy": 0.93}
-    (qat,) = quantise.more(DEMO, known)
-    assert (qat.name, qat.config.quantisation) == ("Lite0, int8 after QAT", "qat")
-    assert qat.config.recipe == PROFILES["demo"].fine_tuning
+def test_every_float_model_has_its_int8_self() -> None:
+    planned = {DEMO.identity(row.config): row for row in quantise.trials(DEMO)}
+    int8 = [row for row in planned.values() if row.role == "quantised"]
+    assert [row.name for row in int8] == [f"{planned[row.config.weights].name}, static int8" for row in int8]
+    assert len(int8) == 3
+    assert {(row.config.quantisation, row.config.recipe.epochs) for row in int8} == {("static", 0)}
 
 
 def test_a_given_teacher_stands_in_every_sweep_that_learns_from_one() -> None:
