@@ -31,7 +31,7 @@ class Kind:
     steps: int
     """Iterations of pruning, 1 for one-shot, 0 without."""
     quantisation: str
-    """`none`, `static` or `qat`."""
+    """`none` or `static`."""
 
 
 def sources(trials: Sequence[Trial]) -> dict[str, Trial]:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from data_store.errors import InputError
 from data_store.resident import Crops, SplitCrops, batches
 from trainables import metric_keys as keys
 from trainables.architectures import build, forward, normalise_in_place
@@ -89,14 +88,8 @@ def start(config: TrialConfig, weights_folder: Path | None = None) -> Fit:
         weights_folder: The model whose content digest ``config.weights`` names, if it names one.
 
     Raises:
-        InputError: The start weights cannot be had, or are another network's; or the config asks for what is not
-            built.
+        InputError: The start weights cannot be had, or are another network's.
     """
-    if config.quantisation == "qat":
-        raise InputError(
-            "quantisation must be none or static, as training with simulated int8 arithmetic is not built, but got "
-            "'qat'; use static"
-        )
     torch.manual_seed(config.init_seed)
     pruning: PruningHistory = ()
     if weights_folder is None:

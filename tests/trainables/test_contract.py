@@ -95,8 +95,3 @@ def test_a_config_survives_json_and_a_bad_one_is_named(kind: str) -> None:
     assert from_dict(values) == KINDS[kind]
     with pytest.raises(InputError, match="learning_rat"):
         from_dict({**values, "recipe": {**values["recipe"], "learning_rat": 1.0}})
-
-
-def test_what_is_not_built_is_refused() -> None:
-    with pytest.raises(InputError, match="must be none or static, .* but got 'qat'; use static"):
-        training.start(replace(PLAIN, quantisation="qat"))

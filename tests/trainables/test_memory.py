@@ -65,7 +65,7 @@ def test_pruning_and_int8_do_not_move_the_bound() -> None:
     plain = predicted_peak_bytes(B0)
     pruned = replace(B0, weights="m", pruning=Pruning(ratio=0.5))
     assert predicted_peak_bytes(pruned) == plain
-    assert predicted_peak_bytes(replace(B0, weights="m", quantisation="qat")) == plain
+    assert predicted_peak_bytes(replace(B0, weights="m", quantisation="static")) == plain
 
 
 @pytest.mark.gpu
