@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +20,24 @@ NAMES = ["seed=0", "seed=1", "seed=2"]
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    driver = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def running(*arguments: str, said: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(arguments, stdout=said, stderr=subprocess.STDOUT, text=True) as driver:
+        try:
+            yield driver
+        finally:
+            kill_tree(driver)
+
+
+def kill_tree(root: subprocess.Popen[str]) -> None:
+    """Kill a process and all that it has started: a server's workers outlive it otherwise."""
     try:
-        yield driver
-    finally:
-        driver.kill()
-        driver.wait()
+        tree = [*psutil.Process(root.pid).children(recursive=True), psutil.Process(root.pid)]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(tree)
 
 
 def below(driver: subprocess.Popen[str], word: str) -> list[psutil.Process]:
@@ -86,19 +97,18 @@ def test_records_of_a_server_that_stays_away_are_delivered_later(store: Path, tm
         except OSError:
             return False
 
-    with running(*serve):
+    with running(*serve, said=subprocess.DEVNULL) as server:
         wait_until(up)
         with running(*command(TINY, store, results, "--tracking-uri", uri)) as driver:
             wait_until(partial(has_come_to, results, 2, 0))
-            for process in psutil.process_iter(["cmdline"]):
-                if f"{home / 'mlflow.db'}" in " ".join(process.info["cmdline"] or []):
-                    process.kill()
+            kill_tree(server)
+            assert not up()
             said, _ = driver.communicate(timeout=600)
     assert driver.returncode == 0, said
     assert "training goes on, its records wait here" in said
     assert "python -m sweeps.engine.deliver" in said
     assert len(finished_results(results)) == 3
-    with running(*serve):
+    with running(*serve, said=subprocess.DEVNULL):
         wait_until(up)
         deliver = [sys.executable, "-m", "sweeps.engine.deliver", "--results", str(results)]
         sent = subprocess.run(deliver, capture_output=True, text=True, check=False)
