@@ -29,7 +29,6 @@ class State:
         found: Run ids of the finished trials that another sweep had trained, by trial.
         recorded: Finished trials that tracking has received in full.
         latencies: Values measured of a graph by its digest, each a dict by metric key.
-        tested: Scores of finished trials on other stores: trial -> store digest -> values by metric key.
         suggested: What a search has chosen, in order: ``point``, ``notes`` and the identity of its ``trial``.
         stopped: Why each trial was ended early, which is no failure.
         latency_fit: Rates from which a search predicts latency; None before they were fitted.
@@ -44,7 +43,6 @@ class State:
     found: dict[str, str] = field(default_factory=dict)
     recorded: set[str] = field(default_factory=set)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
-    tested: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     suggested: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
     latency_fit: dict[str, Any] | None = None
@@ -79,8 +77,6 @@ class State:
             self.latency_fit = event["fit"]
         elif kind == "latency":
             self.latencies[event["graph"]] = event["latency"]
-        elif kind == "tested":
-            self.tested.setdefault(trial, {})[event["store"]] = event["values"]
         self.closed = event if kind == "closed" else None
 
 

@@ -299,8 +299,8 @@ def _announce(launch: Launch, terminal: Terminal) -> None:
     manifest, profile = launch.manifest, launch.setting.profile
     terminal.line(
         "data",
-        f"{manifest.num_crops:,} crops of {manifest.crop_px} px, {manifest.split_kind} split, disjoint by "
-        f"{manifest.guarantee}: {manifest.store}",
+        f"{manifest.num_crops:,} crops of {manifest.crop_px} px, {manifest.split_kind} split, guarantee: "
+        f"{manifest.guarantee}; {manifest.store}",
     )
     terminal.line("profile", f"{profile.name}: {profile.note}")
     terminal.line("sweep", f"{launch.label}, {len(launch.planned)} trials")
