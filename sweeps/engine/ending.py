@@ -33,7 +33,8 @@ def measured(
             todo.setdefault(row["graph"]["digest"], folder)
     if todo:
         node = platform.node()
-        terminal.event(f"measuring CPU latency of {len(todo)} graphs on {node}, which now runs nothing else, beside B0")
+        graphs = "1 graph" if len(todo) == 1 else f"{len(todo)} graphs"
+        terminal.event(f"measuring CPU latency of {graphs} on {node}, which now runs nothing else, beside B0")
         reference = recipe_for("B0", setting.profile.resolution_px)
         rows = measure(
             list(todo.values()),

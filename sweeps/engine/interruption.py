@@ -17,6 +17,12 @@ class Closable(Protocol):
     closing: bool
 
 
+class Stoppable(Protocol):
+    """What shows that the sweep is to stop."""
+
+    stopping: bool
+
+
 @dataclass
 class Interruption:
     """Whether the user has asked the sweep to stop."""
@@ -25,7 +31,7 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(plan: Closable, terminal: Terminal) -> Iterator[Interruption]:
+def interruptible(plan: Closable, terminal: Terminal, progress: Stoppable) -> Iterator[Interruption]:
     """Close the plan at the first Ctrl-C; raise KeyboardInterrupt at the second."""
     state = Interruption()
 
@@ -33,7 +39,7 @@ def interruptible(plan: Closable, terminal: Terminal) -> Iterator[Interruption]:
         if state.asked:
             raise KeyboardInterrupt
         state.asked = True
-        plan.closing = True
+        plan.closing = progress.stopping = True
         terminal.event("stopping after the epochs that are running; Ctrl-C again stops at once")
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own handler would stop in mid-epoch

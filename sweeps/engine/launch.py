@@ -20,6 +20,7 @@ from sweeps.engine.builtin import builtin_store
 from sweeps.engine.courier import Courier
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.ladder import Ladder
+from sweeps.engine.launch_log import LaunchLog, launch_log
 from sweeps.engine.lock import is_held, sweep_lock
 from sweeps.engine.models import given_model, with_start
 from sweeps.engine.options import Options, parse
@@ -95,12 +96,18 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     terminal = Terminal()
     options = parse(sweep, argv)
     if options.show_list:
-        terminal.stream.write(text_table(shelf.HEADER, shelf.listing(options.results)) + "\n")
+        terminal.write(text_table(shelf.HEADER, shelf.listing(options.results)) + "\n")
         return 0
     _quiet_libraries()
     uri = options.tracking_uri or default_uri(options.results)
     check_server(uri)
     _check_writable(options.results)
+    with launch_log(options.results, terminal) as log:
+        return _run(sweep, options, uri, terminal, log)
+
+
+def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: LaunchLog) -> int:
+    """Plan, work and show, with other libraries' words going to the log."""
     terminal.line(sweep.name, sweep.question)
     store = options.store or str(builtin_store(options.results, terminal))
     manifest = read_manifest(store)
@@ -111,6 +118,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
         _preview(launch, terminal)
         return 0
     with sweep_lock(launch.folder):
+        log.keep(launch.folder)
         journal = open_journal(launch.folder / "journal.jsonl")
         if journal.dropped_tail:
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
@@ -273,7 +281,7 @@ def _preview(launch: Launch, terminal: Terminal) -> None:
     )
     amount = preview.amount_of(launch.manifest)
     cells = preview.rows(planned, launch.ladder, footprints, have, amount)
-    terminal.stream.write("\n" + text_table(preview.HEADER, cells) + "\n\n")
+    terminal.write("\n" + text_table(preview.HEADER, cells) + "\n\n")
     total = preview.duration(preview.total_seconds(planned, footprints, have, amount))
     terminal.line("budget", f"{options.gpu_memory_gb:g} GiB for all; {have.workers} at a time on this machine")
     terminal.line("time", f"about {total} in all, without augmentation, test passes and latency; nothing was trained")
@@ -438,6 +446,7 @@ def _train(
             journal=journal,
             courier=courier,
             terminal=terminal,
+            planned=lambda: launch.planned,
             more=more,
         )
 
@@ -449,9 +458,11 @@ def _with_predictions(launch: Launch, trials: dict[str, PlannedTrial]) -> "Added
 
 def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
     """Print the table, where the plots are, and what to do next."""
-    terminal.stream.write("\n" + text_table(*result.table(launch.planned, journal.state)) + "\n\n")
+    terminal.write("\n" + text_table(*result.table(launch.planned, journal.state)) + "\n\n")
     for trial, reason in journal.state.failed.items():
         terminal.line("failed", f"{launch.planned[trial].name}: {reason}")
+    if journal.state.failed and terminal.log:
+        terminal.line("log", f"{terminal.log.path}: this launch, with what Ray and other libraries said")
     for file in sorted((launch.folder / "plots").glob("*.png")) + sorted((launch.folder / "plots").glob("*.html")):
         terminal.line("plot", str(file))
     terminal.line("browse", "make ui")
@@ -470,7 +481,7 @@ def _check_writable(results: Path) -> None:
 
 
 def _quiet_libraries() -> None:
-    """Keep other libraries' remarks off the user's screen; they stay in Ray's log files."""
+    """Ask other libraries for few remarks; what they say nevertheless goes to the launch's log."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the courier tries again, and says so
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")

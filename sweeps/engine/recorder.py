@@ -16,6 +16,7 @@ from sweeps.engine.courier import Courier
 from sweeps.engine.ending import record_finished, saved_history
 from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
+from sweeps.engine.progress import Progress
 from sweeps.engine.space import PlannedTrial
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
@@ -48,7 +49,14 @@ class Recorder(tune.Callback):
     """Takes in epochs, ends and failures of trials."""
 
     def __init__(
-        self, journal: Journal, places: Places, courier: Courier, terminal: Terminal, *, max_failures: int
+        self,
+        journal: Journal,
+        places: Places,
+        courier: Courier,
+        terminal: Terminal,
+        progress: Progress,
+        *,
+        max_failures: int,
     ) -> None:
         """Keep who is told what.
 
@@ -57,6 +65,7 @@ class Recorder(tune.Callback):
             places: Where the trials' folders are.
             courier: Told next.
             terminal: Shows each epoch.
+            progress: Told what runs, and asked for the time left.
             max_failures: How often a trial that raised is tried again.
         """
         self.planned: dict[str, PlannedTrial] = {}
@@ -65,6 +74,7 @@ class Recorder(tune.Callback):
         self.places = places
         self.courier = courier
         self.terminal = terminal
+        self.progress = progress
         self.max_failures = max_failures
         self.open: set[str] = set()
         self.ending: dict[str, Ending] = {}
@@ -86,6 +96,7 @@ class Recorder(tune.Callback):
         self.open.add(trial)
         history = saved_history(trial, self.places)
         self.courier.put(lambda tracking: _open_run(tracking, trial, planned, history))
+        self.progress.started(trial, planned, history)
         if history:
             self.terminal.event(f"{planned.name:<12} goes on after epoch {len(history)}")
 
@@ -95,9 +106,10 @@ class Recorder(tune.Callback):
         """Take in an epoch; after the last one, the trial's worker makes its result."""
         assignment = trial.config["assignment"]
         name, history = assignment["trial"], result["history"]
+        self.progress.epoch(name, history, trained=result["complete"])
         if history:
             self.courier.put(lambda tracking: tracking.curves(name, history))
-            self.terminal.event(self._epoch_line(name, history))
+            self.terminal.detail(self._epoch_line(name, history))
         if result["complete"]:
             folder = attempt_folder(self.places.trial(name), assignment["attempt"])
             self.ending[name] = Ending(folder=folder, worker=trial.temporary_state.ray_actor)
@@ -143,6 +155,7 @@ class Recorder(tune.Callback):
         final["metrics"][keys.PREDICTED_MEMORY_MB] = self.predicted[name] / 1e6
         self.journal.append("finished", trial=name, result=final)
         self.open.discard(name)
+        self.progress.ended(name)
         planned, journal, places = self.planned[name], self.journal, self.places
         self.courier.put(lambda tracking: record_finished(name, planned, places, journal, tracking))
         accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
@@ -151,6 +164,7 @@ class Recorder(tune.Callback):
 
     def _failed(self, name: str, attempt: Path) -> None:
         """Try a trial again, or write it down as failed."""
+        self.progress.ended(name)
         trace, planned = attempt / ERROR_FILE, self.planned[name]
         if trace.exists():
             last = trace.read_text().strip().splitlines()[-1].removeprefix("data_store.errors.InputError: ")
@@ -189,11 +203,12 @@ class Recorder(tune.Callback):
 
     def _epoch_line(self, trial: str, history: list[dict[str, float]]) -> str:
         planned, last = self.planned[trial], history[-1]
-        return (
+        line = (
             f"{planned.name:<12} epoch {len(history):>2}/{planned.config.recipe.epochs}  "
             f"train loss {last[keys.EPOCH_TRAIN_LOSS]:.3f}  val loss {last[keys.EPOCH_VAL_LOSS]:.3f}  "
-            f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}"
+            f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}  {self.progress.left()}"
         )
+        return line.rstrip()
 
 
 def _open_run(tracking: Tracking, trial: str, planned: PlannedTrial, history: list[dict[str, float]]) -> None:

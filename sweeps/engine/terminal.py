@@ -1,10 +1,16 @@
 """What the user sees of a sweep: labelled lines, trial progress, one table at the end."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from sweeps.engine.launch_log import LaunchLog
 
 LABEL_WIDTH = 9
 
@@ -14,17 +20,62 @@ class Terminal:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
+        self.log: LaunchLog | None = None  # gets every line, too
         self.began = time.monotonic()
+        self._view: Live | None = None
+        self._writing = threading.RLock()  # the courier and the watch write, too
 
     def line(self, label: str, text: str) -> None:
         """Write one labelled line."""
-        self.stream.write(f"{label:<{LABEL_WIDTH}}{text}\n")
-        self.stream.flush()
+        self.write(f"{label:<{LABEL_WIDTH}}{text}\n")
 
     def event(self, text: str) -> None:
         """Write a line with the time since the start."""
+        self.line(self._clock(), text)
+
+    def detail(self, text: str) -> None:
+        """Write an event that a view shows by itself: where one is drawn, only the log gets it."""
+        line = f"{self._clock():<{LABEL_WIDTH}}{text}\n"
+        if self._view is None:
+            self.write(line)
+        else:
+            self._keep(line)
+
+    def write(self, text: str) -> None:
+        """Write whole lines, above the view where one is drawn."""
+        with self._writing:
+            self._keep(text)
+            if self._view is None:
+                self.stream.write(text)
+                self.stream.flush()
+            else:
+                self._view.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def drawn(self, view: "Live") -> Iterator[None]:
+        """Keep a view below all lines while the body runs."""
+        view.start()
+        view.console.show_cursor(True)  # a driver that is killed leaves a terminal that can be typed on
+        self._view = view
+        try:
+            yield
+        finally:
+            self.wipe()
+
+    def wipe(self) -> None:
+        """Take the view away, if there is one: before the process ends, from whichever thread ends it."""
+        with self._writing:
+            view, self._view = self._view, None
+            if view is not None:
+                view.stop()
+
+    def _clock(self) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
-        self.line(f"{minutes:02d}:{seconds:02d}", text)
+        return f"{minutes:02d}:{seconds:02d}"
+
+    def _keep(self, text: str) -> None:
+        if self.log is not None:
+            self.log.stream.write(text)
 
     @contextmanager
     def progress(self, label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -40,8 +91,11 @@ class Terminal:
                 return
             shown = step
             text = f"{label:<{LABEL_WIDTH}}{done}/{total} {unit}"
-            self.stream.write(f"\r{text}" if live else f"{text}\n")
-            self.stream.flush()
+            if live:
+                self.stream.write(f"\r{text}")
+                self.stream.flush()
+            else:
+                self.write(f"{text}\n")
 
         yield advance
         if live:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -14,11 +14,13 @@ from data_store.manifest import Manifest
 from data_store.resident import preflight, put
 from sweeps.engine import cluster, resources
 from sweeps.engine.courier import Courier
+from sweeps.engine.ending import saved_history
 from sweeps.engine.interruption import interruptible
 from sweeps.engine.journal import Journal
 from sweeps.engine.options import Options
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
+from sweeps.engine.progress import Progress
 from sweeps.engine.recorder import Recorder
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
@@ -26,6 +28,8 @@ from sweeps.engine.watch import Watch
 from trainables.recipes import TrialConfig
 from trainables.trainable import DetectorTrial
 
+GONE_FLUSH_S = 2.0
+"""Seconds for the last records when Ray is gone: it ends this process soon."""
 RAY_STARTS = 3
 """Tries: on a busy machine Ray may take longer to start than it allows itself."""
 
@@ -54,13 +58,12 @@ def smallest_object_store() -> int:
     return int(min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]))
 
 
-def _log_to(file: Path) -> None:
-    """Send what Ray says in this process to a file: a failed trial is told by us, in one line."""
+def _log_with_the_rest() -> None:
+    """Let what Ray says in this process go where other libraries' words go: a failed trial is told by us."""
     logger = logging.getLogger("ray")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-    logger.addHandler(logging.FileHandler(file))
-    logger.propagate = False
+    logger.propagate = True
 
 
 def fit(
@@ -74,6 +77,7 @@ def fit(
     journal: Journal,
     courier: Courier,
     terminal: Terminal,
+    planned: Callable[[], Mapping[str, PlannedTrial]],
     more: Callable[[], Future[Added] | None],
 ) -> bool:
     """Run the pending trials to their ends; return False when the user interrupted.
@@ -88,10 +92,11 @@ def fit(
         journal: Told of each start and end before anybody else.
         courier: Told after it.
         terminal: Shows each epoch.
+        planned: Asked for all trials of the sweep so far, those that are done among them.
         more: Asked after each trial's end for the trials that its result calls for.
     """
     start_ray(options.address)
-    _log_to(places.sweep / "ray.log")
+    _log_with_the_rest()
     if options.address is not None:
         room = smallest_object_store()
         terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=room))
@@ -106,7 +111,9 @@ def fit(
         f"{have.workers} at a time, {have.cpus} CPU thread each; predicted memory at most "
         f"{max(predicted.values()) / 2**30:.2f} GiB a trial, budget {options.gpu_memory_gb:g} GiB"
     )
-    recorder = Recorder(journal, places, courier, terminal, max_failures=options.max_failures)
+    progress = Progress(terminal, journal, planned, lambda trial: plan.predicted.get(trial, 0), have)
+    progress.begun({trial: saved_history(trial, places) for trial in pending if trial in journal.state.attempts})
+    recorder = Recorder(journal, places, courier, terminal, progress, max_failures=options.max_failures)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
     now = _workers_now(setting, options, have)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
@@ -115,8 +122,8 @@ def fit(
     trainable = tune.with_resources(
         tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}
     )
-    watch = Watch(lambda: _say_gone(terminal))
-    with interruptible(plan, terminal) as interruption:
+    watch = Watch(lambda: _say_gone(terminal, courier, recorder))
+    with progress.live(), interruptible(plan, terminal, progress) as interruption:
         try:
             while True:
                 _fit_once(trainable, plan, recorder, places)
@@ -124,6 +131,7 @@ def fit(
                 again = recorder.lost_worker and not interruption.asked
                 recorder.lost_worker = False
                 plan.reopen()
+                progress.stopped(plan.waiting)
                 if not (again and plan.waiting):
                     break
                 terminal.event("a worker was lost: starting its successor")
@@ -161,8 +169,15 @@ def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) ->
     ).fit()
 
 
-def _say_gone(terminal: Terminal) -> None:
-    terminal.line("stopped", "Ray is gone; the same command goes on from the last whole epoch")
+def _say_gone(terminal: Terminal, courier: Courier, recorder: Recorder) -> None:
+    """Say that the sweep ends, and tell tracking while there is time: what does not arrive, the next launch sends."""
+    terminal.wipe()
+    where = f" (log: {terminal.log.path})" if terminal.log else ""
+    terminal.line("stopped", f"Ray is gone; the same command goes on from the last whole epoch{where}")
+    trials = list(recorder.open)
+    courier.put(lambda tracking: tracking.stop(trials))
+    with suppress(Exception):
+        courier.flush(GONE_FLUSH_S)
 
 
 def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_trials: int) -> resources.Capacity:

@@ -10,14 +10,16 @@ import pytest
 
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.places import Places
+from sweeps.engine.progress import Progress
 from sweeps.engine.recorder import DEATHS_FORGIVEN, Recorder
+from sweeps.engine.resources import Capacity
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
 
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
 TRIAL = PlannedTrial(name="alpha=0", role="student", config=SETTING.config("Lite0"))
-EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5}
+EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5, "epoch/seconds": 2.0}
 
 
 class Bench:
@@ -29,11 +31,15 @@ class Bench:
         self.sent: list[Any] = []
         self.screen = io.StringIO()
         courier = SimpleNamespace(put=self.sent.append)
+        have = Capacity(workers=1, cpus=1, gpus=0.0, budget_bytes=2_000_000, per_card=1)
+        terminal = Terminal(self.screen)
+        self.progress = Progress(terminal, self.journal, lambda: {"t": TRIAL}, lambda _: 1_000_000, have)
         self.recorder = Recorder(
             self.journal,
             self.places,
             courier,  # type: ignore[arg-type]
-            Terminal(self.screen),
+            terminal,
+            self.progress,
             max_failures=max_failures,
         )
         self.retried: list[str] = []
