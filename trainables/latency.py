@@ -94,7 +94,8 @@ def measure(
 
     Args:
         graphs: Folder of a model, pruned or not, or the recipe of a graph (then with random weights). A folder's
-            ONNX files are timed as they lie there; int8 is timed where there is such a file.
+            ONNX files are timed as they lie there; int8 is timed where there is such a file, and of a quantised
+            model nothing else is.
         reference: The graph that ratios are taken to.
         num_threads: CPU threads of the measurement.
         num_samples: At most so many of each graph; fewer than a mode's own are for smoke runs, without repetition.
@@ -244,6 +245,8 @@ def _runners(
     else:
         torch.manual_seed(0)
         model, recipe = build_graph(graph).eval(), graph
+    if recipe.quantisation != "none":  # the float weights beside it are not what is shipped
+        runtimes = [name for name in runtimes if name == "int8"]
     resolution_px = recipe.resolution_px
     runs: dict[Runtime, Callable[[int], Run]] = {}
     if "eager" in runtimes:

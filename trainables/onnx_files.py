@@ -6,6 +6,7 @@ Run as ``python -m trainables.onnx_files FOLDER ...``: writes ``model.onnx`` int
 
 import logging
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_store.errors import run_command
+from data_store.errors import InputError, run_command
 from trainables.artifact_files import ONNX_FILE
 
 if TYPE_CHECKING:
@@ -26,9 +27,33 @@ INPUT, OUTPUT = "images", "logits"
 
 
 def export_onnx(folder: Path) -> Path:
-    """Write ``model.onnx`` into a model's folder, whole or not at all, and return its path.
+    """Write ``model.onnx`` into a model's folder and return its path; a file that is there is left alone.
 
-    It takes seconds, so a trial leaves it to whoever runs it; a file that is there is left alone.
+    It takes seconds, and a process of its own: the exporter draws from torch's global generator and puts it back,
+    which would change what a trial in the same process draws.
+
+    Raises:
+        InputError: The folder holds no model.
+        RuntimeError: The process failed.
+    """
+    file = folder / ONNX_FILE
+    if not file.exists():
+        done = subprocess.run(
+            [sys.executable, "-m", "trainables.onnx_files", str(folder.resolve())],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[1],
+        )
+        if done.returncode == 2:
+            raise InputError(done.stderr.strip().removeprefix("error: "))
+        if done.returncode != 0:
+            raise RuntimeError(f"exporting {folder} to ONNX failed: {done.stderr.strip()[-500:]}")
+    return file
+
+
+def write_model(folder: Path) -> None:
+    """Do what ``export_onnx`` does, in this process.
 
     Raises:
         InputError: The folder holds no model.
@@ -39,7 +64,6 @@ def export_onnx(folder: Path) -> Path:
     if not file.exists():
         model, recipe = load_model(folder)
         write_onnx(model, recipe.resolution_px, file)
-    return file
 
 
 def write_onnx(model: "nn.Module", resolution_px: int, file: Path) -> None:
@@ -107,7 +131,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 def _main() -> int:
     for folder in sys.argv[1:]:
-        export_onnx(Path(folder))
+        write_model(Path(folder))
     return 0
 
 

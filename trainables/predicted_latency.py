@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from trainables.artifact_files import ModelRecipe, recipe_from_dict
 from trainables.latency import eager_runner, seconds_of
+from trainables.recipes import LatencyRates
 
 NUM_SAMPLES = 20
 NUM_WARM_UP = 5
@@ -66,11 +67,20 @@ class LatencyFit:
     num_graphs: int
     num_threads: int
 
+    @property
+    def rates(self) -> LatencyRates:
+        """What a trial needs of it."""
+        return LatencyRates(
+            ms_per_mac=self.ms_per_mac, ms_per_byte=self.ms_per_byte, ms_per_operation=self.ms_per_operation
+        )
 
-def predict(fit: LatencyFit, work: Work) -> float:
+
+def predict(rates: LatencyFit | LatencyRates, work: Work) -> float:
     """Return the predicted milliseconds of one image in eager PyTorch."""
     return (
-        fit.ms_per_mac * work.macs + fit.ms_per_byte * work.traffic_bytes + fit.ms_per_operation * work.num_operations
+        rates.ms_per_mac * work.macs
+        + rates.ms_per_byte * work.traffic_bytes
+        + rates.ms_per_operation * work.num_operations
     )
 
 

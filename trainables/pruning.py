@@ -23,6 +23,8 @@ from torch import nn
 from data_store.errors import InputError
 from trainables.architectures import build, head
 from trainables.artifact_files import PruningHistory
+from trainables.footprint import work
+from trainables.predicted_latency import predict
 from trainables.recipes import Pruning, TrialConfig
 
 FLOOR_CHANNELS = 8
@@ -113,7 +115,6 @@ def prune(
     share: float,
     start: PruningHistory,
     history: PruningHistory,
-    predicted_ms: CostOf | None = None,
 ) -> PruningHistory:
     """Remove the channels that matter least, in place, until ``share`` of the trial's ratio is gone.
 
@@ -125,7 +126,6 @@ def prune(
         share: Of the ratio, in (0, 1]; counted from the model that the trial started from.
         start: What that model had lost before.
         history: What ``model`` has lost so far.
-        predicted_ms: Latency of a network, for pruning by latency.
 
     Returns:
         The history, longer by what was removed.
@@ -140,7 +140,7 @@ def prune(
     layers = _layers(model, graph, start, history)
     row = _row(layers, settings)
     if settings.by != "channels":
-        chosen = _by_cost(config, settings, layers, row, share, start, history, predicted_ms)
+        chosen = _by_cost(config, settings, layers, row, share, start, history)
     elif settings.scope == "local":
         chosen = [block for block in row if block.key <= share * settings.ratio]
     else:
@@ -157,6 +157,19 @@ def prune(
         steps.append((layer.name, True, tuple(channels)))
     model.zero_grad(set_to_none=True)
     return (*history, *steps)
+
+
+def thinned(architecture: str, share: float) -> PruningHistory:
+    """Return a history that takes the same share of every layer, whichever channels: for graphs that are only timed."""
+    model = _network(architecture, ())
+    names = {module: name for name, module in model.named_modules()}
+    steps = []
+    for group in dependency_graph(model).get_all_groups(ignored_layers=[head(model)]):
+        width = len(group[0].idxs)
+        narrower = max(floor_of(width), round(width * (1 - share) / 8) * 8)
+        if narrower < width:
+            steps.append((names[group[0].dep.target.module], True, tuple(range(width - narrower))))
+    return tuple(steps)
 
 
 def floor_of(width: int) -> int:
@@ -239,11 +252,10 @@ def _by_cost(
     share: float,
     start: PruningHistory,
     history: PruningHistory,
-    predicted_ms: CostOf | None,
 ) -> list[_Block]:
     """Return blocks, a prefix of the row as far as it goes, that bring a cost within 2 % of its target."""
     whole = _network(config.architecture, start)
-    cost = _cost(config, settings, whole, predicted_ms)
+    cost = _cost(config, settings, whole)
     target = cost(whole) * (1 - share * settings.ratio)
     now = _network(config.architecture, history)
     known: dict[tuple[tuple[int, int], ...], float] = {}
@@ -272,11 +284,15 @@ def _by_cost(
         nearest = _filled(row, before, after, target)
     if misses(nearest) > TOLERANCE:
         raise InputError(
-            f"pruning must bring {settings.by} within {TOLERANCE:.0%} of {target:,.0f}, but the nearest that widths in "
-            f"multiples of {settings.round_to} and floors of {FLOOR_SHARE:.0%} allow is {after(nearest):,.0f}; use a "
-            "lower ratio or round_to"
+            f"pruning must bring {settings.by} within {TOLERANCE:.0%} of {_shown(target)}, but the nearest that widths "
+            f"in multiples of {settings.round_to} and floors of {FLOOR_SHARE:.0%} allow is {_shown(after(nearest))}; "
+            "use a lower ratio or round_to"
         )
     return nearest
+
+
+def _shown(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.3g}"
 
 
 def _filled(row: list[_Block], length: int, after: Callable[[list[_Block]], float], target: float) -> list[_Block]:
@@ -295,19 +311,20 @@ def _filled(row: list[_Block], length: int, after: Callable[[list[_Block]], floa
     return blocks
 
 
-def _cost(config: TrialConfig, settings: Pruning, whole: nn.Module, predicted_ms: CostOf | None) -> CostOf:
+def _cost(config: TrialConfig, settings: Pruning, whole: nn.Module) -> CostOf:
     """Return what measures a network's cost; ``whole`` is one of the same layers."""
     if settings.by == "macs":
         pixels = _output_pixels(whole, config.resolution_px)
         return lambda model: float(sum(m.weight.numel() * pixels[name] for name, m in _weighted(model)))
     if settings.by == "size":
         return weights_bytes
-    if predicted_ms is None:
+    rates = settings.rates
+    if rates is None:
         raise InputError(
-            "pruning by latency needs the machine's latency fit, but none was given; run it in a sweep, or prune by "
-            "macs"
+            "pruning by latency needs the rates that latency is predicted by, but this trial has none; run it in a "
+            "sweep, which fits them, or prune by macs"
         )
-    return predicted_ms
+    return lambda model: predict(rates, work(model, config.resolution_px))
 
 
 def _weighted(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:

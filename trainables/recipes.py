@@ -183,6 +183,21 @@ DEMO_TRAINING = Recipe(
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatencyRates:
+    """What one machine's CPU takes for a graph's work; see ``trainables.predicted_latency``.
+
+    Attributes:
+        ms_per_mac: Milliseconds of a multiply-accumulate.
+        ms_per_byte: Milliseconds of a byte read or written.
+        ms_per_operation: Milliseconds of calling an operation.
+    """
+
+    ms_per_mac: float
+    ms_per_byte: float
+    ms_per_operation: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pruning:
     """How a trained network loses channels before it is trained on.
 
@@ -197,6 +212,8 @@ class Pruning:
         iterations: Steps in which the ratio is reached.
         calibration_batches: Training batches whose gradients the Taylor importance is taken from.
         round_to: Widths are kept multiples of this.
+        rates: What latency is predicted by, when it is by latency. A sweep fits them once, on the machine that it
+            starts on, and writes them here, so that the trial is the same wherever and whenever it is run again.
     """
 
     ratio: float
@@ -205,6 +222,7 @@ class Pruning:
     iterations: int = 1
     calibration_batches: int = 10
     round_to: int = 8
+    rates: LatencyRates | None = None
 
     def __post_init__(self) -> None:
         _require(0 <= self.ratio < 1, "prune ratio must lie in [0, 1)", self.ratio, "use 0.3")
@@ -213,6 +231,9 @@ class Pruning:
         _require(self.scope in ("local", "global"), "scope must be local or global", self.scope, "use global")
         for name in ("iterations", "calibration_batches", "round_to"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name), "use 1 or more")
+        _require(
+            self.rates is None or self.by == "latency", "latency rates go with pruning by latency", self.by, "drop them"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +324,7 @@ def from_dict(values: Mapping[str, Any]) -> TrialConfig:
     try:
         recipe = dict(values["recipe"])
         recipe["augmentation"] = Augmentation(**recipe["augmentation"])
-        pruning = Pruning(**values["pruning"]) if values.get("pruning") else None
+        pruning = _pruning_from(values["pruning"]) if values.get("pruning") else None
         return TrialConfig(**{**values, "recipe": Recipe(**recipe), "pruning": pruning})
     except (KeyError, TypeError) as error:
         raise InputError(
@@ -311,13 +332,21 @@ def from_dict(values: Mapping[str, Any]) -> TrialConfig:
         ) from error
 
 
+def _pruning_from(values: Mapping[str, Any]) -> Pruning:
+    rates = values.get("rates")
+    return Pruning(**{**values, "rates": LatencyRates(**rates) if rates else None})
+
+
 def identity(config: TrialConfig, store_digest: str) -> str:
     """Return the trial's identity: a hex digest of config, store and recipe version.
 
-    The recipe's ``name`` is left out: it is for people and computes nothing.
+    The recipe's ``name`` is left out: it is for people and computes nothing. So are rates that are not there, which
+    no trial had when the first ones were recorded.
     """
     values = to_dict(config)
     del values["recipe"]["name"]
+    if config.pruning and config.pruning.rates is None:
+        del values["pruning"]["rates"]
     return digest({"config": values, "store": store_digest, "recipe_version": RECIPE_VERSION})
 
 

@@ -25,7 +25,7 @@ from trainables.augmentation import augment, epoch_parameters, to_float
 from trainables.data_rules import check_crops
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
 from trainables.precision import autocast, new_scaler
-from trainables.pruning import CostOf, prune
+from trainables.pruning import prune
 from trainables.recipes import Recipe, TrialConfig
 from trainables.start_weights import load_start, origin_of
 
@@ -306,7 +306,6 @@ def advance(
     train: SplitCrops,
     val: SplitCrops,
     soft_labels: SoftLabels = lambda _: None,
-    predicted_ms: CostOf | None = None,
 ) -> None:
     """Take a trial one epoch further; prune first where an iteration of pruning begins.
 
@@ -319,12 +318,11 @@ def advance(
         train: The training split.
         val: The validation split.
         soft_labels: Asked once, for the coming epoch.
-        predicted_ms: Latency of a network, for pruning by latency.
     """
     labels = soft_labels(fit.epoch + 1)
     while not finished(fit, config):
         if _pruning_is_due(fit, config):
-            _begin_iteration(fit, config, recipe, train, labels, predicted_ms)
+            _begin_iteration(fit, config, recipe, train, labels)
         if not _recovered(fit, config.recipe):
             run_epoch(fit, config, recipe, train, val, labels)
             return
@@ -342,7 +340,6 @@ def train(
     start_folder: Path | None = None,
     teacher_folder: Path | None = None,
     signals: Path | None = None,
-    predicted_ms: CostOf | None = None,
     after_epoch: Callable[[Fit], None] = lambda _: None,
 ) -> Fit:
     """Train a config from its start to its end in this process, as a sweep's worker does step by step.
@@ -355,7 +352,6 @@ def train(
         start_folder: The model that ``config.weights`` names, if it names one.
         teacher_folder: The teacher's model, when alpha is above 0.
         signals: Folder of teachers' logits, read and extended; by default one that is thrown away.
-        predicted_ms: Latency of a network, for pruning by latency.
         after_epoch: Called after each epoch.
     """
     fix_threads(config.num_threads)
@@ -370,7 +366,7 @@ def train(
             return signal_for_epoch(*teacher, config, crops, folder=folder, epoch=epoch) if teacher else None
 
         while not finished(fit, config):
-            advance(fit, config, recipe, crops.split("train"), crops.split("val"), soft_labels, predicted_ms)
+            advance(fit, config, recipe, crops.split("train"), crops.split("val"), soft_labels)
             after_epoch(fit)
     return fit
 
@@ -395,7 +391,6 @@ def _begin_iteration(
     recipe: ModelRecipe,
     train: SplitCrops,
     soft_labels: np.ndarray | None,
-    predicted_ms: CostOf | None,
 ) -> None:
     """Prune the best weights so far to the next iteration's share, and start anew from there."""
     restore_best(fit)
@@ -407,7 +402,6 @@ def _begin_iteration(
         share=fit.iteration / _num_iterations(config),
         start=fit.start_pruning,
         history=fit.pruning,
-        predicted_ms=predicted_ms,
     )
     fit.model = laid_out(fit.model, config.device)
     fit.optimizer = build_optimizer(config.recipe, fit.model)

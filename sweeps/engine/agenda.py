@@ -60,6 +60,11 @@ class Agenda:
         self.planned = dict(first)
         self.search: Callable[[Journal], list[PlannedTrial]] | None = None
 
+    def plan_again(self, setting: Setting, first: Mapping[str, PlannedTrial]) -> None:
+        """Take the trials of another setting in place of those so far, none of which is in the journal."""
+        self.setting = setting
+        self.planned = dict(first)
+
     def open(self, journal: Journal) -> None:
         """Write down what the journal lacks, take in what an earlier launch planned further, and grow."""
         self._write({trial: row for trial, row in self.planned.items() if trial not in journal.state.planned}, journal)

@@ -44,7 +44,10 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
         )
         planned = planned_in(state)
         before = len(state.recorded)
-        ending.catch_up(journal, planned, Places(sweep=folder), tracking)
+        places = Places(sweep=folder)
+        with ending.exporting(journal, places) as exporter:
+            exporter.finish()
+        ending.catch_up(journal, planned, places, tracking)
         tracking.stop([])
         done = planned.keys() <= state.finished.keys() | state.failed.keys()
         measured = {row["graph"]["digest"] for row in state.finished.values()} <= state.latencies.keys()

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from sweeps.engine.places import Places
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal, markdown_table
 from trainables.attempts import attempt_folder, latest_checkpoint, read_history
+from trainables.exporter import Exporter
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
@@ -18,12 +20,26 @@ if TYPE_CHECKING:
 SMOKE_SAMPLES = 4
 
 
+@contextmanager
+def exporting(journal: Journal, places: Places) -> Iterator[Exporter]:
+    """Give what writes ONNX files while trials run; first to those whose record an earlier launch did not come to."""
+    state, exporter = journal.state, Exporter()
+    try:
+        for trial in state.finished.keys() - state.recorded:
+            model = places.model(trial, state)
+            assert model is not None
+            exporter.put(model)
+        yield exporter
+    finally:
+        exporter.stop()
+
+
 def measured(
     places: Places, journal: Journal, setting: Setting, terminal: Terminal, *, smoke: bool
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Measure each distinct graph once, now that no trial runs; yields its digest and values by metric key."""
     from trainables.artifacts import recipe_for
-    from trainables.latency import NUM_SAMPLES, RUNTIMES, measure
+    from trainables.latency import NUM_SAMPLES, measure
 
     todo: dict[str, Path] = {}
     for trial, row in journal.state.finished.items():
@@ -40,7 +56,6 @@ def measured(
             list(todo.values()),
             reference=reference,
             num_samples=SMOKE_SAMPLES if smoke else NUM_SAMPLES,
-            runtimes=("eager",) if smoke else RUNTIMES,  # exporting takes longer than a smoke run
         )
         yield from zip(todo, rows, strict=True)
 

@@ -127,9 +127,18 @@ class Forecasts:
             _write(self.cache / "footprints.json", self._footprints)
         return {name: Footprint(**self._footprints[key]) for name, key in keys.items()}
 
-    def latency_fit(self, networks: Sequence[tuple[str, int]], *, num_threads: int) -> dict[str, Any]:
-        """Time networks while nothing else runs, and return the fields of a ``LatencyFit`` to their times."""
-        fit: dict[str, Any] = _ask({"latency": list(networks), "num_threads": num_threads})["latency"]
+    def latency_fit(
+        self, networks: Sequence[tuple[str, int]], *, num_threads: int, shares: Sequence[float] = (0.0,)
+    ) -> dict[str, Any]:
+        """Time networks while nothing else runs, and return the fields of a ``LatencyFit`` to their times.
+
+        Args:
+            networks: (architecture, resolution_px) of each.
+            num_threads: CPU threads.
+            shares: Each network is timed once for each share of its channels that is taken off.
+        """
+        request = {"latency": list(networks), "shares": list(shares), "num_threads": num_threads}
+        fit: dict[str, Any] = _ask(request)["latency"]
         return fit
 
 
@@ -240,8 +249,13 @@ def _main() -> None:
     if "latency" in request:
         from trainables.artifacts import recipe_for
         from trainables.predicted_latency import fit_latency
+        from trainables.pruning import thinned
 
-        graphs = [recipe_for(name, px) for name, px in request["latency"]]
+        graphs = [
+            replace(recipe_for(name, px), pruning=thinned(name, share))
+            for name, px in request["latency"]
+            for share in request["shares"]
+        ]
         answer["latency"] = asdict(fit_latency(graphs, num_threads=request["num_threads"]))
     json.dump(answer, sys.stdout)
 

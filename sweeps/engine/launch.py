@@ -3,9 +3,10 @@
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from sweeps.engine.searching import Limits, Search, representatives
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
+from trainables.exporter import Exporter
 from trainables.recipes import Recipe, TrialConfig, digest
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Launch:
         ladder: Knows the memory that each of them needs.
         agenda: Its trials.
         search: Chooses further ones, where the sweep has a space.
+        plan: Makes its first trials in another setting.
         manifest: Of the store.
         label: ``kd_alpha-demo-1a2b3c4d``: name, profile and digest.
         folder: Where it writes.
@@ -65,6 +68,7 @@ class Launch:
     ladder: Ladder
     agenda: Agenda
     search: Search | None
+    plan: Callable[[Setting], dict[str, PlannedTrial]]
     manifest: Manifest
     label: str
     folder: Path
@@ -122,7 +126,7 @@ def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: Laun
         journal = open_journal(launch.folder / "journal.jsonl")
         if journal.dropped_tail:
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
-        _open_journal(launch, journal, terminal)
+        launch = _open_journal(launch, journal, terminal)
         pending = _pending(launch, journal)
         if journal.state.closed is None or pending:
             code = _work(launch, journal, pending, terminal)
@@ -133,8 +137,11 @@ def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: Laun
     return code
 
 
-def _open_journal(launch: Launch, journal: Journal, terminal: Terminal) -> None:
-    """Write down at a sweep's first launch what it is, and say which other sweeps of its name there are."""
+def _open_journal(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
+    """Write down at a sweep's first launch what it is, and say which other sweeps of its name there are.
+
+    Returns the launch, with what its trials depend on and only the journal knows.
+    """
     if journal.state.opened is None:
         others = [path.parent.name for path in shelf.journals(launch.options.results, f"{launch.prefix}-")]
         others = [other for other in others if other != launch.label]
@@ -156,7 +163,14 @@ def _open_journal(launch: Launch, journal: Journal, terminal: Terminal) -> None:
             terminal.line("fresh", f"to go on with it later, give --name {name} in place of --fresh")
     if launch.search is not None:
         launch.search.prepare(journal)
+    setting = fitting.with_rates(launch.setting, launch.planned.values(), journal, launch.ladder.forecasts, terminal)
+    if setting is not launch.setting:  # the sweep's name does not depend on the rates, which it keeps for good
+        launch = replace(launch, setting=setting)
+        launch.agenda.plan_again(setting, launch.plan(setting))
+        if launch.search is not None:
+            launch.search.setting = setting
     launch.agenda.open(journal)
+    return launch
 
 
 def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal: Terminal) -> Launch:
@@ -180,7 +194,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
         setting = with_start(options.weights, sweep, setting, uri, options.results)
     setting, ladder = fitting.with_ladder(setting, options)
 
-    def plan() -> list[PlannedTrial]:
+    def plan(setting: Setting) -> list[PlannedTrial]:
         first = sweep.trials(setting)
         if sweep.space is not None and ladder.gathering:
             representatives(sweep.space, setting)  # to learn which predictions are missing
@@ -189,7 +203,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
     def meanwhile() -> None:
         _start_early(options, manifest, terminal)
 
-    trials = fitting.planned(plan, ladder, meanwhile, preview=options.plan)
+    trials = fitting.planned(partial(plan, setting), ladder, meanwhile, preview=options.plan)
     planned = {setting.identity(trial.config): trial for trial in trials}
     identity = digest({"sweep": sweep.name, "trials": list(planned), **_search_spec(sweep, options)})
     name = options.name or sweep.name
@@ -219,6 +233,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
         ladder=ladder,
         agenda=agenda,
         search=search,
+        plan=lambda other: _ordered({other.identity(trial.config): trial for trial in plan(other)}, options),
         manifest=manifest,
         label=label,
         folder=folder,
@@ -339,10 +354,13 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
         if not left.keys() <= pending.keys():
             prediction = pool.submit(_predict, launch, left)
         courier = Courier(tracking, terminal)
-        if left and not _train(launch, journal, left, prediction, courier, terminal):
-            _delivered(launch, courier, terminal)
-            terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
-            return INTERRUPTED
+        with ending.exporting(journal, launch.places) as exporter:
+            if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):
+                exporter.finish(FLUSH_S)
+                _delivered(launch, courier, terminal)
+                terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
+                return INTERRUPTED
+            exporter.finish()
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
         journal.append("latency", graph=graph, latency=values, node=platform.node())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
@@ -425,6 +443,7 @@ def _train(
     pending: dict[str, PlannedTrial],
     prediction: Future[dict[TrialConfig, int]],
     courier: Courier,
+    exporter: Exporter,
     terminal: Terminal,
 ) -> bool:
     """Let Ray Tune run the pending trials, and those that come of them; return False when it was interrupted."""
@@ -445,6 +464,7 @@ def _train(
             places=launch.places,
             journal=journal,
             courier=courier,
+            exporter=exporter,
             terminal=terminal,
             planned=lambda: launch.planned,
             more=more,

@@ -22,6 +22,7 @@ from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
 from trainables import metric_keys as keys
 from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
+from trainables.exporter import Exporter
 
 POLL_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 5.0, 10.0
 DEATHS_FORGIVEN = 3
@@ -53,6 +54,7 @@ class Recorder(tune.Callback):
         journal: Journal,
         places: Places,
         courier: Courier,
+        exporter: Exporter,
         terminal: Terminal,
         progress: Progress,
         *,
@@ -64,6 +66,7 @@ class Recorder(tune.Callback):
             journal: Told first.
             places: Where the trials' folders are.
             courier: Told next.
+            exporter: Writes the ONNX file of a finished trial before the courier gets the trial.
             terminal: Shows each epoch.
             progress: Told what runs, and asked for the time left.
             max_failures: How often a trial that raised is tried again.
@@ -73,6 +76,7 @@ class Recorder(tune.Callback):
         self.journal = journal
         self.places = places
         self.courier = courier
+        self.exporter = exporter
         self.terminal = terminal
         self.progress = progress
         self.max_failures = max_failures
@@ -156,8 +160,13 @@ class Recorder(tune.Callback):
         self.journal.append("finished", trial=name, result=final)
         self.open.discard(name)
         self.progress.ended(name)
-        planned, journal, places = self.planned[name], self.journal, self.places
-        self.courier.put(lambda tracking: record_finished(name, planned, places, journal, tracking))
+        planned, journal, places, courier = self.planned[name], self.journal, self.places, self.courier
+        model = places.model(name, journal.state)
+        assert model is not None
+        self.exporter.put(
+            model,
+            then=lambda: courier.put(lambda tracking: record_finished(name, planned, places, journal, tracking)),
+        )
         accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
         self.terminal.event(f"{planned.name:<12} done, validation accuracy {accuracy:.3f}")
         self.on_end()

@@ -21,6 +21,8 @@ HEADER = (
 
 
 GAIN = "gain"
+NOISY = 0.1
+"""Interquartile range over median above which a latency is marked with a tilde."""
 
 
 def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str], list[list[str]]]:
@@ -67,7 +69,6 @@ def _cells(identity: str, state: State) -> list[str]:
         value = metrics.get(keys.scored(split, name))
         return "-" if value is None else f"{value:.3f}"
 
-    noisy = "~" if latency and latency[keys.LATENCY_NOISE] > 0.1 else ""
     return [
         share("val", keys.ACCURACY),
         share("test", keys.ACCURACY),
@@ -75,6 +76,15 @@ def _cells(identity: str, state: State) -> list[str]:
         share("test", keys.VIDEO_ACCURACY),
         f"{metrics[keys.PARAMETERS]:,}",
         f"{metrics[keys.SIZE_MB]:.2f}",
-        f"{noisy}{latency[keys.LATENCY_MS_P50]:.1f}" if latency else "-",
-        f"x{latency[keys.LATENCY_RATIO]:.2f}" if latency else "-",
+        *_latency_cells(latency or {}),
     ]
+
+
+def _latency_cells(latency: Mapping[str, float]) -> list[str]:
+    """Return latency and its ratio to B0: in eager PyTorch, or of a quantised model in ONNX Runtime, which is said."""
+    runtime = "eager" if keys.LATENCY_MS_P50 in latency else "int8"
+    if keys.latency("ms_p50", runtime) not in latency:
+        return ["-", "-"]
+    p50, ratio, noise = (latency[keys.latency(name, runtime)] for name in ("ms_p50", "ratio", "noise"))
+    said = "" if runtime == "eager" else f" {runtime}"
+    return [f"{'~' if noise > NOISY else ''}{p50:.1f}{said}", f"x{ratio:.2f}{said}"]

@@ -9,6 +9,7 @@ from trainables.recipes import (
     DEMO_TRAINING,
     THESIS_FINE_TUNING,
     THESIS_TRAINING,
+    LatencyRates,
     Pruning,
     Quantisation,
     Recipe,
@@ -101,6 +102,7 @@ class Setting:
         num_threads: CPU threads of a trial.
         teacher: A model given by ``--teacher``, or None.
         start: A model given by ``--weights``, whose digest is then the profile's ``weights``; or None.
+        rates: What pruning by latency predicts it by; None before a sweep has fitted them.
         smoke: Whether to plan two short trials only.
         fit: Makes a config fit the memory budget; every config goes through it before it has an identity.
     """
@@ -112,6 +114,7 @@ class Setting:
     num_threads: int
     teacher: GivenModel | None = None
     start: GivenModel | None = None
+    rates: LatencyRates | None = None
     smoke: bool = False
     fit: Callable[[TrialConfig], TrialConfig] = field(default=_as_it_is, compare=False, repr=False)
 
@@ -146,6 +149,8 @@ class Setting:
             pruning: What the start model loses.
             quantisation: What becomes of the trained model.
         """
+        if pruning is not None and pruning.by == "latency":
+            pruning = replace(pruning, rates=self.rates)
         config = TrialConfig(
             architecture=architecture,
             resolution_px=resolution_px or self.profile.resolution_px,

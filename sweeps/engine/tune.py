@@ -25,6 +25,7 @@ from sweeps.engine.recorder import Recorder
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.watch import Watch
+from trainables.exporter import Exporter
 from trainables.recipes import TrialConfig
 from trainables.trainable import DetectorTrial
 
@@ -76,6 +77,7 @@ def fit(
     places: Places,
     journal: Journal,
     courier: Courier,
+    exporter: Exporter,
     terminal: Terminal,
     planned: Callable[[], Mapping[str, PlannedTrial]],
     more: Callable[[], Future[Added] | None],
@@ -91,6 +93,7 @@ def fit(
         places: Of the sweep.
         journal: Told of each start and end before anybody else.
         courier: Told after it.
+        exporter: Writes the ONNX files of finished trials.
         terminal: Shows each epoch.
         planned: Asked for all trials of the sweep so far, those that are done among them.
         more: Asked after each trial's end for the trials that its result calls for.
@@ -113,7 +116,7 @@ def fit(
     )
     progress = Progress(terminal, journal, planned, lambda trial: plan.predicted.get(trial, 0), have)
     progress.begun({trial: saved_history(trial, places) for trial in pending if trial in journal.state.attempts})
-    recorder = Recorder(journal, places, courier, terminal, progress, max_failures=options.max_failures)
+    recorder = Recorder(journal, places, courier, exporter, terminal, progress, max_failures=options.max_failures)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
     now = _workers_now(setting, options, have)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)

@@ -81,6 +81,7 @@ def test_a_smoke_run_is_recorded_and_drawn(smoke: Path) -> None:
         assert {path.name for path in files.glob("**/*") if path.is_file()} == {
             "recipe.json",
             "weights.safetensors",
+            "model.onnx",
             "predictions.arrow",
         }
     assert parent.info.status == "FINISHED"

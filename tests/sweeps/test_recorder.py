@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,10 +35,13 @@ class Bench:
         have = Capacity(workers=1, cpus=1, gpus=0.0, budget_bytes=2_000_000, per_card=1)
         terminal = Terminal(self.screen)
         self.progress = Progress(terminal, self.journal, lambda: {"t": TRIAL}, lambda _: 1_000_000, have)
+        self.exports: dict[Path, Callable[[], object]] = {}
+        exporter = SimpleNamespace(put=lambda folder, then: self.exports.update({folder: then}))
         self.recorder = Recorder(
             self.journal,
             self.places,
             courier,  # type: ignore[arg-type]
+            exporter,  # type: ignore[arg-type]
             terminal,
             self.progress,
             max_failures=max_failures,
@@ -76,6 +80,17 @@ def test_a_trial_is_finished_when_its_result_lies_there(tmp_path: Path) -> None:
     bench.recorder.take_results()
     assert bench.journal.state.finished["t"]["metrics"] == {"val_accuracy": 0.75, "predicted_memory_mb": 1.0}
     assert (bench.ends, bench.recorder.ending, bench.recorder.open) == (1, {}, set())
+
+
+def test_a_finished_trial_is_sent_when_its_onnx_file_is_written_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (bench.folder / RESULT_FILE).write_text(json.dumps({"metrics": {"val_accuracy": 0.75}}))
+    bench.report(complete=True)
+    sent = len(bench.sent)
+    assert bench.ends == 1  # the next trial is asked for already
+    assert list(bench.exports) == [bench.folder / "model"]
+    bench.exports[bench.folder / "model"]()
+    assert len(bench.sent) == sent + 1
 
 
 def test_a_trial_that_raises_fails_with_its_reason_after_its_tries(tmp_path: Path) -> None:

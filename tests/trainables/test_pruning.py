@@ -19,14 +19,21 @@ from trainables.architectures import build, forward, head
 from trainables.artifact_files import PruningHistory
 from trainables.artifacts import build_graph, load_model, recipe_for, save_model
 from trainables.finish import finish
-from trainables.footprint import graph_of, macs, num_parameters
-from trainables.pruning import CostOf, _cost, dependency_graph, floor_of, prune, removed, weights_bytes
-from trainables.recipes import DEMO_FINE_TUNING, Cost, Pruning, Scope, TrialConfig
+from trainables.footprint import graph_of, macs, num_parameters, work
+from trainables.predicted_latency import predict
+from trainables.pruning import CostOf, _cost, dependency_graph, floor_of, prune, removed, thinned, weights_bytes
+from trainables.recipes import DEMO_FINE_TUNING, Cost, LatencyRates, Pruning, Scope, TrialConfig
 
 RECIPE = replace(DEMO_FINE_TUNING, epochs=2, warmup_epochs=0, batch_size=8, max_steps_per_epoch=2)
 CONFIG = TrialConfig(architecture="Lite0", resolution_px=64, weights="ab", recipe=RECIPE)
 MODEL = recipe_for("Lite0", 64)
 PX = 64
+RATES = LatencyRates(ms_per_mac=2e-8, ms_per_byte=2e-7, ms_per_operation=0.004)
+COSTS: dict[Cost, CostOf] = {
+    "macs": lambda model: macs(model, PX),
+    "size": weights_bytes,
+    "latency": lambda model: predict(RATES, work(model, PX)),
+}
 
 
 def ranked(architecture: str, seed: int = 0) -> nn.Module:
@@ -41,10 +48,10 @@ def widths(model: nn.Module) -> dict[str, int]:
     return {name: layer.out_channels for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
-def pruned(architecture: str, amount: Pruning, predicted_ms: CostOf | None = None) -> tuple[nn.Module, PruningHistory]:
+def pruned(architecture: str, amount: Pruning) -> tuple[nn.Module, PruningHistory]:
     model = ranked(architecture)
     config = replace(CONFIG, architecture=architecture, pruning=amount)
-    return model, prune(model, config, share=1.0, start=(), history=(), predicted_ms=predicted_ms)
+    return model, prune(model, config, share=1.0, start=(), history=())
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -145,16 +152,31 @@ def test_the_ratio_counts_channels() -> None:
         )
 
 
-@pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize(("by", "ratio"), [("macs", 0.4), ("size", 0.7)])
-def test_a_cost_is_met_within_2_percent(scope: Scope, by: Cost, ratio: float) -> None:
-    whole = build("Lite0")
-    model, _ = pruned("Lite0", Pruning(ratio=ratio, by=by, scope=scope))
-    if by == "macs":
-        assert macs(model, PX) / macs(whole, PX) == pytest.approx(1 - ratio, rel=0.02)
-    else:
-        assert weights_bytes(model) / weights_bytes(whole) == pytest.approx(1 - ratio, rel=0.02)
-    assert all(width % 8 == 0 for width in widths(model).values())
+@pytest.mark.parametrize(
+    ("architecture", "by", "ratio", "scope"),
+    [
+        ("Lite0", "macs", 0.4, "local"),
+        ("Lite0", "macs", 0.4, "global"),
+        ("Lite0", "size", 0.7, "local"),
+        ("Lite0", "size", 0.7, "global"),
+        ("Lite0", "latency", 0.3, "global"),
+        ("B0", "macs", 0.4, "global"),
+        ("B0", "size", 0.6, "global"),
+        ("B0", "latency", 0.3, "local"),
+        pytest.param("V2-S", "macs", 0.4, "global", marks=pytest.mark.slow),
+        pytest.param("V2-S", "size", 0.6, "local", marks=pytest.mark.slow),
+        pytest.param("V2-S", "latency", 0.3, "global", marks=pytest.mark.slow),
+    ],
+)
+def test_a_cost_is_met_within_2_percent(architecture: str, by: Cost, ratio: float, scope: Scope) -> None:
+    rates = RATES if by == "latency" else None
+    whole = build(architecture)
+    model, history = pruned(architecture, Pruning(ratio=ratio, by=by, scope=scope, rates=rates))
+    found, before = (COSTS[by](network) for network in (model, whole))
+    assert found / before == pytest.approx(1 - ratio, rel=0.02)
+    rounded = {name for name, _, _ in history}
+    assert rounded
+    assert all(width % 8 == 0 for name, width in widths(model).items() if name in rounded)
 
 
 def test_macs_are_counted_as_the_footprint_counts_them() -> None:
@@ -162,17 +184,25 @@ def test_macs_are_counted_as_the_footprint_counts_them() -> None:
         model, _ = pruned(architecture, Pruning(ratio=0.3))
         config = replace(CONFIG, architecture=architecture, pruning=Pruning(ratio=0.3, by="macs"))
         assert config.pruning is not None
-        assert _cost(config, config.pruning, build(architecture), None)(model) == macs(model, PX)
+        assert _cost(config, config.pruning, build(architecture))(model) == macs(model, PX)
 
 
-def test_a_predicted_latency_is_met_within_2_percent() -> None:
-    def predicted_ms(model: nn.Module) -> float:
-        return 1e-6 * macs(model, PX) + 0.1 * sum(widths(model).values())
-
-    model, _ = pruned("Lite0", Pruning(ratio=0.3, by="latency"), predicted_ms=predicted_ms)
-    assert predicted_ms(model) / predicted_ms(build("Lite0")) == pytest.approx(0.7, rel=0.02)
-    with pytest.raises(InputError, match="needs the machine's latency fit, but none was given"):
+def test_pruning_by_latency_needs_rates_and_only_it_takes_them() -> None:
+    with pytest.raises(InputError, match="needs the rates that latency is predicted by, but this trial has none"):
         pruned("Lite0", Pruning(ratio=0.3, by="latency"))
+    with pytest.raises(InputError, match="latency rates go with pruning by latency, but got 'macs'"):
+        Pruning(ratio=0.3, by="macs", rates=RATES)
+    calls = LatencyRates(ms_per_mac=0.0, ms_per_byte=0.0, ms_per_operation=0.05)  # which pruning does not change
+    with pytest.raises(InputError, match=r"must bring latency within 2% of [\d.]+, but the nearest .* is [\d.]+;"):
+        pruned("Lite0", Pruning(ratio=0.3, by="latency", rates=calls))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_thinned_network_keeps_the_floors_and_can_be_built(share: float) -> None:
+    before, model = widths(build("Lite0")), build_graph(replace(MODEL, pruning=thinned("Lite0", share)))
+    after = widths(model)
+    assert (sum(after.values()) < sum(before.values())) == (share > 0)
+    assert all(floor_of(before[name]) <= width for name, width in after.items())
 
 
 def test_a_cost_that_the_floors_do_not_allow_is_refused() -> None:

@@ -1,0 +1,152 @@
+"""The process that writes ``model.onnx`` into model folders, beside trials that train.
+
+An export keeps the interpreter busy for seconds, and puts torch's global generator back to where it found it, from
+which a trial of the same process draws. So it has a process of its own, of low priority, that loads torch once for
+all models of a sweep.
+
+Run as ``python -m trainables.exporter``: a model folder a line on standard input, an answer a line on standard output,
+empty or what went wrong.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import IO
+
+from trainables.artifact_files import ONNX_FILE
+
+NICENESS = 5
+TRIES = 2
+"""A process that dies (out of memory, kill -9) is seldom its model's fault."""
+
+
+class Exporter:
+    """Exports one model after another. The process starts with the first one, and ends with ``stop`` or its maker."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="exporter")
+        self._lock = threading.Lock()
+        self._jobs: dict[Path, Future[None]] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[str] | None = None
+        self._stopped = False
+
+    def put(self, folder: Path, then: Callable[[], object] = lambda: None) -> None:
+        """Export a model's folder behind the caller's back, unless it has its file, and call ``then`` after it."""
+        with self._lock:
+            if folder not in self._jobs:
+                self._jobs[folder] = self._pool.submit(self._export, folder)
+            job = self._jobs[folder]
+        job.add_done_callback(lambda done: None if done.cancelled() or done.exception() else then())
+
+    def finish(self, seconds: float | None = None) -> bool:
+        """Wait for all that was put; return False when it was not done after so many seconds.
+
+        Raises:
+            RuntimeError: A model could not be exported.
+        """
+        with self._lock:
+            jobs = list(self._jobs.values())
+        done, left = wait(jobs, timeout=seconds)
+        for job in done:
+            job.result()
+        return not left
+
+    def stop(self) -> None:
+        """End the process; what it had not done stays undone."""
+        self._stopped = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if (process := self._process) is not None:
+            process.kill()
+        self._pool.shutdown()  # the job that it was at has ended with it
+        self._bury()
+        if self._errors is not None:
+            self._errors.close()
+
+    def _export(self, folder: Path) -> None:
+        for _ in range(TRIES):
+            if (folder / ONNX_FILE).exists():
+                return
+            for torn in folder.glob(f".{ONNX_FILE}.*"):  # of a process that was killed
+                torn.unlink(missing_ok=True)
+            answer = self._ask(folder)
+            if answer:
+                raise RuntimeError(f"{folder} could not be exported to ONNX: {answer}")
+            if answer is not None or self._stopped:
+                return
+        raise RuntimeError(f"the process that exports {folder} to ONNX died: {self._said()}")
+
+    def _ask(self, folder: Path) -> str | None:
+        """Return the process's answer, None when it died."""
+        if self._stopped:
+            return None
+        if self._process is None:
+            self._process = self._started()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        answer = ""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{folder.resolve()}\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        if not answer.endswith("\n"):
+            self._bury()
+            return None
+        return answer.strip()
+
+    def _bury(self) -> None:
+        """Take leave of a process that has died, or is to die now."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                assert stream is not None
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    def _started(self) -> "subprocess.Popen[str]":
+        self._errors = self._errors or tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainables.exporter"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=Path(__file__).parents[1],
+            start_new_session=True,  # Ctrl-C is for the sweep, which ends it
+        )
+
+    def _said(self) -> str:
+        if self._errors is None:
+            return ""
+        self._errors.seek(0)
+        return self._errors.read().strip()[-500:]
+
+
+def _main() -> None:
+    os.nice(NICENESS)
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
+    import torch
+
+    from trainables.onnx_files import write_model
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        try:
+            write_model(Path(line.rstrip("\n")))
+            answer = ""
+        except Exception as error:  # noqa: BLE001 - the sweep says what it was
+            answer = f"{type(error).__name__}: {error}".splitlines()[0]
+        answers.write(f"{answer}\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _main()
