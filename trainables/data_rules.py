@@ -1,10 +1,13 @@
 """What a store must hold so that a trial on it means something; checked before anything is trained."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from data_store.errors import InputError
+from data_store.folders import open_folder
 from data_store.manifest import Manifest
-from data_store.resident import Crops
+from data_store.resident import Crops, open_mmap
 from data_store.shards import SPLITS
 from trainables.recipes import TrialConfig
 
@@ -29,6 +32,22 @@ def check_counts(manifest: Manifest, config: TrialConfig) -> None:
                 f"every category must be in every split, but {split} of {manifest.store} has no crop of "
                 f"{', '.join(missing)}; build the store from more videos, by another --split, or without that category"
             )
+
+
+def check_store(manifest: Manifest, configs: Iterable[TrialConfig]) -> None:
+    """Check a store for all trials that are to be trained on it, before torch or Ray is loaded.
+
+    Raises:
+        InputError: As ``check_counts``, and as ``check_crops`` where the store's files can be mapped; of any other
+            store the trials check it.
+    """
+    by_batch_size = {config.recipe.batch_size: config for config in configs}
+    crops = open_mmap(manifest.store) if open_folder(manifest.store).local is not None else None
+    for config in by_batch_size.values():
+        if crops is None:
+            check_counts(manifest, config)
+        else:
+            check_crops(crops, config)
 
 
 def check_crops(crops: Crops, config: TrialConfig) -> None:

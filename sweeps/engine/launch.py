@@ -31,6 +31,7 @@ from sweeps.engine.searching import Limits, Search, representatives
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
+from trainables.data_rules import check_store
 from trainables.exporter import Exporter
 from trainables.recipes import Recipe, TrialConfig, digest
 
@@ -198,6 +199,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
         first = sweep.trials(setting)
         if sweep.space is not None and ladder.gathering:
             representatives(sweep.space, setting)  # to learn which predictions are missing
+        check_store(manifest, [trial.config for trial in first])
         return with_fine_tuning(setting, first) if options.fine_tune else first
 
     def meanwhile() -> None:

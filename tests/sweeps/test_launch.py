@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from data_store.verified import MARK_NAME
 from sweeps.engine.launch import run as run_sweep
 from sweeps.engine.resources import device_kind
 from sweeps.engine.space import PROFILES, Setting
+from tests.stores import write_store
 from tests.sweeps import tiny
 from tests.sweeps.launching import (
     KD_ALPHA,
@@ -205,3 +207,24 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(store: Path, tmp_path: Path
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "fakes", "words"),
+    [
+        ({"train": 30, "val": 8, "test": 8}, True, r"must hold a batch of 32 crops, but .* has 30; build a store of"),
+        ({"train": 64, "val": 1, "test": 8}, True, r"but val of .* has no crop of Deepfakes; build the store"),
+        ({"train": 64, "val": 8, "test": 8}, False, r"must hold real and fake crops, but train of .* has only real"),
+    ],
+)
+def test_data_that_no_trial_could_use_is_one_clear_line_before_anything_starts(
+    rows: dict[str, int], fakes: bool, words: str, tmp_path: Path
+) -> None:
+    """Nothing is loaded, so that this takes a second: neither in a first launch nor with a budget that is not known."""
+    store = write_store(tmp_path / "store", rows=rows, fakes=fakes)
+    done = launch(KD_ALPHA, store, tmp_path / "results")
+    assert done.returncode == 2
+    assert re.search(words, done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert events(tmp_path / "results") == []
+    assert not (tmp_path / "results" / "cache").exists()
