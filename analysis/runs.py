@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 FOUND_TAG = "found."
 """Start of the tags by which a sweep's own run names trials of other sweeps."""
+STOPPED_TAG = "stopped_at_epoch"
+"""Tag of a trial that a sweep stopped early; 0 where a pruned model was over a limit."""
 CACHE = Path("results") / "cache"
 """Below the project's root: what was read of finished sweeps."""
 
@@ -293,7 +295,7 @@ def _choose(known: "Sequence[SweepRun]", names: Sequence[str]) -> list[SweepRun]
 def _finished(uri: str, trials: Sequence[Trial]) -> Runs:
     """Split finished from unfinished, and set smoke runs apart; one must be finished."""
     finished = tuple(trial for trial in trials if trial.status == "FINISHED")
-    unfinished = tuple(f"{trial.name} ({trial.status})" for trial in trials if trial.status != "FINISHED")
+    unfinished = tuple(f"{trial.name} ({_end(trial)})" for trial in trials if trial.status != "FINISHED")
     if not finished:
         state = f"{len(unfinished)} unfinished" if unfinished else "no"
         remedy = "let the sweep end, or run its command again to go on" if unfinished else MAKE_RUNS
@@ -301,6 +303,14 @@ def _finished(uri: str, trials: Sequence[Trial]) -> Runs:
     whole = tuple(trial for trial in finished if not trial.smoke)
     left_out = len(finished) - len(whole) if whole else 0
     return Runs(tracking_uri=uri, trials=whole or finished, unfinished=unfinished, smoke=left_out)
+
+
+def _end(trial: Trial) -> str:
+    """Return in words how a trial stands that has no result."""
+    epoch = trial.tags.get(STOPPED_TAG)
+    if epoch is None:
+        return trial.status
+    return f"stopped at epoch {epoch}" if epoch != "0" else "over a limit"
 
 
 def _quoted(text: str) -> str:

@@ -21,6 +21,7 @@ from trainables.recipes import from_dict
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
     from data_store.resident import Crops, ResidentRefs
     from trainables.artifact_files import ModelRecipe
@@ -41,6 +42,7 @@ class Assignment:
         start: Folder of the model to start from, when the config names one.
         teacher: Folder of the teacher's model, when alpha is above 0.
         signals: Folder of all teachers' logits, shared by the trials that see the same crops.
+        limits: What the model may cost when it is pruned; see ``limits.Limits``.
     """
 
     config: dict[str, Any]
@@ -51,10 +53,11 @@ class Assignment:
     start: str | None = None
     teacher: str | None = None
     signals: str | None = None
+    limits: dict[str, Any] | None = None
 
 
 class DetectorTrial(tune.Trainable):
-    """Trains one detector after another. Its result dicts hold ``epoch``, ``history`` and ``complete``.
+    """Trains one detector after another. Its result dicts hold ``epoch``, ``history``, ``complete`` and ``refusal``.
 
     After a complete trial, its result appears as ``result.json`` in the attempt's folder.
     """
@@ -96,13 +99,25 @@ class DetectorTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train and validate one epoch, save it, and after the last one begin to write what came of the trial."""
         from trainables import checkpoints, training
+        from trainables.limits import OverLimitError
 
         with _traceback_kept(self.assignment):
             trial_folder = Path(self.assignment.folder)
             folder = attempt_folder(trial_folder, self.assignment.attempt)
             train, val = self.crops.split("train"), self.crops.split("val")
             if not training.finished(self.fit, self.trial):
-                training.advance(self.fit, self.trial, self.recipe, train, val, self._soft_labels)
+                try:
+                    training.advance(
+                        self.fit,
+                        self.trial,
+                        self.recipe,
+                        train,
+                        val,
+                        self._soft_labels,
+                        check_pruned=self._refuse_over_limit,
+                    )
+                except OverLimitError as over:  # not saved: asked again, it is refused again
+                    return self._report(complete=False, refusal=str(over))
                 refuse_orphan(trial_folder, self.assignment.attempt)
                 checkpoints.save(folder, self.fit)
             complete = training.finished(self.fit, self.trial)
@@ -113,8 +128,7 @@ class DetectorTrial(tune.Trainable):
             self.ending.start()
             if self.trial.device == "cuda":
                 self.ending.join()  # its memory was admitted for one trial, not for two
-        # Tune calls "done" what is over and may be followed by another trial.
-        return {"epoch": self.fit.epoch, "history": self.fit.history, "complete": complete, "done": complete}
+        return self._report(complete=complete)
 
     def alive(self) -> None:
         """Answer the driver, which asks whether this process lives."""
@@ -124,6 +138,24 @@ class DetectorTrial(tune.Trainable):
         if self.ending is not None:
             self.ending.join()
             self.ending = None
+
+    def _report(self, *, complete: bool, refusal: str | None = None) -> dict[str, Any]:
+        return {
+            "epoch": self.fit.epoch,
+            "history": self.fit.history,
+            "complete": complete,
+            "refusal": refusal,
+            "done": complete or refusal is not None,  # Tune's word for: over, another trial may follow
+        }
+
+    def _refuse_over_limit(self, model: "nn.Module") -> None:
+        from trainables.limits import Limits, refuse_over_limit
+        from trainables.predicted_latency import LatencyFit
+
+        values = self.assignment.limits
+        if values is not None:
+            fit = LatencyFit(**values["fit"]) if values["fit"] else None
+            refuse_over_limit(model, self.trial.resolution_px, Limits(**{**values, "fit": fit}))
 
     def _soft_labels(self, epoch: int) -> "np.ndarray | None":
         """Return the teacher's logits for an epoch: from disk if any trial has them, else computed."""

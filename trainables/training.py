@@ -306,6 +306,7 @@ def advance(
     train: SplitCrops,
     val: SplitCrops,
     soft_labels: SoftLabels = lambda _: None,
+    check_pruned: Callable[[nn.Module], None] = lambda _: None,
 ) -> None:
     """Take a trial one epoch further; prune first where an iteration of pruning begins.
 
@@ -318,11 +319,14 @@ def advance(
         train: The training split.
         val: The validation split.
         soft_labels: Asked once, for the coming epoch.
+        check_pruned: Called with the model when its last pruning is done, before it is trained on; may raise.
     """
     labels = soft_labels(fit.epoch + 1)
     while not finished(fit, config):
         if _pruning_is_due(fit, config):
             _begin_iteration(fit, config, recipe, train, labels)
+            if fit.iteration == _num_iterations(config):
+                check_pruned(fit.model)
         if not _recovered(fit, config.recipe):
             run_epoch(fit, config, recipe, train, val, labels)
             return

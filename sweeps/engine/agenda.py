@@ -1,10 +1,10 @@
 """What a sweep has on its list: the trials of its file, and those that the results so far ask for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sweeps.engine.journal import Journal, State
-from sweeps.engine.space import Known, PlannedTrial, Setting, Sweep
+from sweeps.engine.space import Known, PlannedTrial, Setting, Sweep, needs
 from trainables.recipes import from_dict, to_dict
 
 FINE_TUNED_ROLES = ("student", "model")
@@ -43,6 +43,21 @@ def planned_in(state: State) -> dict[str, PlannedTrial]:
         trial: PlannedTrial(name=row["name"], role=row["role"], config=from_dict(row["config"]))
         for trial, row in state.planned.items()
     }
+
+
+def out_of_reach(planned: Mapping[str, PlannedTrial], ended: Collection[str]) -> set[str]:
+    """Return the trials that need, directly or by others, the model of one that ended without making it.
+
+    Args:
+        planned: All trials of a sweep.
+        ended: Those that failed or were stopped.
+    """
+    without = set(ended)
+    found: set[str] = set()
+    while more := {trial for trial, row in planned.items() if trial not in without and needs(row.config) & without}:
+        found |= more
+        without |= more
+    return found
 
 
 class Agenda:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_store.errors import InputError, run_command
 from sweeps.engine import ending
-from sweeps.engine.agenda import planned_in
+from sweeps.engine.agenda import out_of_reach, planned_in
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
 from sweeps.engine.options import RESULTS
@@ -49,7 +49,8 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
             exporter.finish()
         ending.catch_up(journal, planned, places, tracking)
         tracking.stop([])
-        done = planned.keys() <= state.finished.keys() | state.failed.keys()
+        ended = state.failed.keys() | state.stopped.keys()
+        done = planned.keys() <= state.finished.keys() | ended | out_of_reach(planned, ended)
         measured = {row["graph"]["digest"] for row in state.finished.values()} <= state.latencies.keys()
         if done and measured:
             ending.close(journal, planned, folder, opened["label"], opened["uri"], tracking)

@@ -95,6 +95,8 @@ def catch_up(journal: Journal, planned: Mapping[str, PlannedTrial], places: Plac
             tracking.curves(trial, saved_history(trial, places))
             if trial in state.failed:
                 tracking.fail(trial, state.failed[trial])
+            elif trial in state.stopped:
+                tracking.stop_early(trial, **state.stopped[trial])
             else:
                 tracking.stop([trial])
     tracking.name_found(state.found)

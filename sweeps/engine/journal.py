@@ -30,7 +30,8 @@ class State:
         recorded: Finished trials that tracking has received in full.
         latencies: Values measured of a graph by its digest, each a dict by metric key.
         suggested: What a search has chosen, in order: ``point``, ``notes`` and the identity of its ``trial``.
-        stopped: Why each trial was ended early, which is no failure.
+        stopped: The ``epoch`` at which each trial was ended early, and the ``reason``, which is no failure.
+        arrivals: The trials that came to a rung of early stopping, in order; see ``asha.Arrival``.
         latency_fit: Rates from which a search predicts latency; None before they were fitted.
         closed: Whether the sweep's plots and table were made after the last of these events.
     """
@@ -44,7 +45,8 @@ class State:
     recorded: set[str] = field(default_factory=set)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
     suggested: list[dict[str, Any]] = field(default_factory=list)
-    stopped: dict[str, str] = field(default_factory=dict)
+    stopped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    arrivals: list[dict[str, Any]] = field(default_factory=list)
     latency_fit: dict[str, Any] | None = None
     closed: dict[str, Any] | None = None
 
@@ -70,8 +72,11 @@ class State:
             self.recorded.add(trial)
         elif kind == "suggested":
             self.suggested.append({key: event[key] for key in ("point", "notes", "trial")})
-        elif kind == "stopped":
-            self.stopped[trial] = event["reason"]
+        elif kind == "rung":
+            self.arrivals.append(event["arrival"])
+        elif kind == "stopped":  # one line with the arrival that led to it, so that no crash comes between the two
+            self.stopped[trial] = {"epoch": event["epoch"], "reason": event["reason"]}
+            self.arrivals += [event["arrival"]] if event["arrival"] else []
             self.failed.pop(trial, None)
         elif kind == "latency_fit":
             self.latency_fit = event["fit"]

@@ -3,7 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,24 +15,27 @@ from data_store.manifest import Manifest, read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
 from sweeps.engine import ending, fitting, preview, resources, result, shelf
-from sweeps.engine.agenda import Agenda, with_fine_tuning
+from sweeps.engine.agenda import Agenda, out_of_reach, with_fine_tuning
+from sweeps.engine.asha import EarlyStop
 from sweeps.engine.axes import seeded
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.courier import Courier
+from sweeps.engine.forecast import Footprint
 from sweeps.engine.journal import Journal, open_journal
-from sweeps.engine.ladder import Ladder
+from sweeps.engine.ladder import Ladder, Shape
 from sweeps.engine.launch_log import LaunchLog, launch_log
 from sweeps.engine.lock import is_held, sweep_lock
 from sweeps.engine.models import given_model, with_start
 from sweeps.engine.options import Options, parse
 from sweeps.engine.places import Places
 from sweeps.engine.searchers import LISTED, in_order
-from sweeps.engine.searching import Limits, Search, representatives
+from sweeps.engine.searching import Search, representatives
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
 from trainables.data_rules import check_store
 from trainables.exporter import Exporter
+from trainables.limits import Limits
 from trainables.recipes import Recipe, TrialConfig, digest
 
 if TYPE_CHECKING:
@@ -207,7 +210,8 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
 
     trials = fitting.planned(partial(plan, setting), ladder, meanwhile, preview=options.plan)
     planned = {setting.identity(trial.config): trial for trial in trials}
-    identity = digest({"sweep": sweep.name, "trials": list(planned), **_search_spec(sweep, options)})
+    stopping = {} if options.early_stop == "none" else {"early_stop": options.early_stop}
+    identity = digest({"sweep": sweep.name, "trials": list(planned), **stopping, **_search_spec(sweep, options)})
     name = options.name or sweep.name
     if options.fresh:
         name = shelf.next_name(options.results, name)
@@ -336,7 +340,8 @@ def _announce(launch: Launch, terminal: Terminal) -> None:
 def _pending(launch: Launch, journal: Journal) -> dict[str, PlannedTrial]:
     """Return the trials that this launch has to run."""
     state = journal.state
-    gone = set(state.finished) | (set() if launch.options.retry_failed else set(state.failed))
+    ended = set(state.stopped) | (set() if launch.options.retry_failed else set(state.failed))
+    gone = state.finished.keys() | ended | out_of_reach(launch.planned, ended)
     return {trial: planned for trial, planned in launch.planned.items() if trial not in gone}
 
 
@@ -470,7 +475,26 @@ def _train(
             terminal=terminal,
             planned=lambda: launch.planned,
             more=more,
+            early_stop=_early_stop(launch, journal),
+            limits=launch.search.pruned_limits if launch.search else None,
         )
+
+
+def _early_stop(launch: Launch, journal: Journal) -> EarlyStop | None:
+    """Return what stops trials early, where that was asked for."""
+    if launch.options.early_stop == "none":
+        return None
+    setting, forecasts = launch.setting, launch.ladder.forecasts
+
+    def costs(shapes: Iterable[Shape]) -> dict[str, Footprint]:
+        return forecasts.footprints(shapes, device=setting.device, num_threads=setting.num_threads)
+
+    costs({(row.config.architecture, row.config.resolution_px) for row in launch.planned.values()})  # all at once
+    return EarlyStop(
+        journal,
+        launch.planned,
+        lambda config: costs([(config.architecture, config.resolution_px)])[preview.network_of(config)],
+    )
 
 
 def _with_predictions(launch: Launch, trials: dict[str, PlannedTrial]) -> "Added":

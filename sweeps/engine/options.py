@@ -8,6 +8,7 @@ from typing import Any
 
 from data_store.errors import InputError
 from data_store.resident import RESIDENCIES
+from sweeps.engine import asha
 from sweeps.engine.searchers import METHODS, in_order
 from sweeps.engine.space import PROFILES, Sweep
 
@@ -31,6 +32,7 @@ class Options:
         num_trials: Points that a search tries.
         max_size_mb: Largest size of a model that a search tries, in 10^6 bytes; None for any.
         max_latency_ms: Longest predicted CPU latency of one; None for any.
+        early_stop: Whether trials that fall behind are stopped: one of ``asha.METHODS``.
         num_seeds: Each trial once for so many seeds.
         seed: Of data order, augmentation and initial weights.
         name: Shown in place of the sweep's own name.
@@ -58,6 +60,7 @@ class Options:
     num_trials: int
     max_size_mb: float | None
     max_latency_ms: float | None
+    early_stop: str
     num_seeds: int
     seed: int
     name: str | None
@@ -95,6 +98,9 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--trials", type=int, dest="num_trials", help=f"points that a search tries (default: {TRIALS})")
     add("--max-size-mb", type=float, help="a search tries no model with more 10^6 bytes of weights")
     add("--max-latency-ms", type=float, help="a search tries no model with a longer predicted CPU latency")
+    stopping = "asha" if sweep.space else "none"
+    words = "asha stops trials that fall behind others of like cost"
+    add("--early-stop", default=stopping, help=f"{' or '.join(asha.METHODS)}: {words} (default: {stopping})")
     add("--seeds", type=int, default=1, dest="num_seeds", help="each trial once for so many seeds (default: 1)")
     add("--seed", type=int, default=0, help="of data order, augmentation and initial weights (default: 0)")
     add("--name", help="name of this sweep in place of the file's")
@@ -120,6 +126,10 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     if options.profile not in PROFILES:
         raise InputError(
             f"--profile must be one of {', '.join(PROFILES)}, but got {options.profile!r}; choose one of these"
+        )
+    if options.early_stop not in asha.METHODS:
+        raise InputError(
+            f"--early-stop must be {' or '.join(asha.METHODS)}, but got {options.early_stop!r}; choose one of these"
         )
     if options.residency not in RESIDENCIES:
         raise InputError(

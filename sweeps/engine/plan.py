@@ -64,6 +64,8 @@ class Plan(Searcher):
         self.ending: Collection[str] = ()
         self.closing = False
         self.look: Callable[[], None] = lambda: None
+        self.limits: dict[str, Any] | None = None
+        self.stopped_before: Callable[[str, PlannedTrial], bool] = lambda *_: False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next trial that can run, None when none can yet, or FINISHED."""
@@ -78,6 +80,8 @@ class Plan(Searcher):
         if trial is None:
             return None
         planned = self.waiting.pop(trial)
+        if self.stopped_before(trial, planned):
+            return None  # Tune asks again
         self.running[trial_id] = trial
         self.taken[trial] = planned
         return {"assignment": asdict(self._assign(trial, planned))}
@@ -90,7 +94,8 @@ class Plan(Searcher):
         """Plan for a new fit: what was stopped between two epochs, or had no end, waits again."""
         state = self.journal.state
         for trial, planned in self.taken.items():
-            if trial not in state.finished and trial not in state.failed and trial not in self.ending:
+            ended = trial in state.finished or trial in state.failed or trial in state.stopped
+            if not ended and trial not in self.ending:
                 self.waiting.setdefault(trial, planned)
         self.running.clear()
         self.closing = False
@@ -160,4 +165,5 @@ class Plan(Searcher):
             start=str(self.places.model(config.weights, state)) if config.weights in needs(config) else None,
             teacher=str(self.places.model(config.teacher, state)) if config.teacher else None,
             signals=str(self.places.signals) if config.teacher else None,
+            limits=self.limits if config.pruning else None,
         )

@@ -12,6 +12,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
+from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import record_finished, saved_history
 from sweeps.engine.journal import Journal
@@ -87,6 +88,7 @@ class Recorder(tune.Callback):
         self.lost_worker = False
         self.on_end: Callable[[], None] = lambda: None
         self.on_retry: Callable[[str, PlannedTrial], None] = lambda *_: None
+        self.early_stop: EarlyStop | None = None
         self._polled = 0.0
         self._sampled = 0.0
 
@@ -104,6 +106,21 @@ class Recorder(tune.Callback):
         if history:
             self.terminal.event(f"{planned.name:<12} goes on after epoch {len(history)}")
 
+    def stopped_before(self, trial: str, planned: PlannedTrial) -> bool:
+        """Judge the epochs that an earlier attempt saved and nobody judged; take a trial in that is stopped by them."""
+        history = saved_history(trial, self.places)
+        if not self.stops(trial, history):
+            return False
+        self.planned[trial] = planned
+        self.courier.put(lambda tracking: _open_run(tracking, trial, planned, history))
+        self._stopped(trial)
+        return True
+
+    def stops(self, trial: str, history: list[dict[str, float]]) -> bool:
+        """Tell whether a trial is to be stopped early; the journal knows it then."""
+        losses = [epoch[keys.EPOCH_VAL_LOSS] for epoch in history]
+        return self.early_stop is not None and self.early_stop.stops(trial, losses)
+
     def on_trial_result(  # type: ignore[override] # Tune passes all by keyword
         self, *, trial: Trial, result: dict[str, Any], **_: object
     ) -> None:
@@ -114,7 +131,11 @@ class Recorder(tune.Callback):
         if history:
             self.courier.put(lambda tracking: tracking.curves(name, history))
             self.terminal.detail(self._epoch_line(name, history))
-        if result["complete"]:
+        if result["refusal"]:
+            self.journal.append("stopped", trial=name, epoch=len(history), reason=result["refusal"], arrival=None)
+        if name in self.journal.state.stopped:
+            self._stopped(name)
+        elif result["complete"]:
             folder = attempt_folder(self.places.trial(name), assignment["attempt"])
             self.ending[name] = Ending(folder=folder, worker=trial.temporary_state.ray_actor)
             self.take_results()
@@ -169,6 +190,14 @@ class Recorder(tune.Callback):
         )
         accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
         self.terminal.event(f"{planned.name:<12} done, validation accuracy {accuracy:.3f}")
+        self.on_end()
+
+    def _stopped(self, name: str) -> None:
+        self.progress.ended(name)
+        planned, stop = self.planned[name], self.journal.state.stopped[name]
+        self.open.discard(name)
+        self.courier.put(lambda tracking: tracking.stop_early(name, **stop))
+        self.terminal.event(f"{planned.name:<12} stopped: {stop['reason']}")
         self.on_end()
 
     def _failed(self, name: str, attempt: Path) -> None:

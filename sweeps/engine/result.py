@@ -26,7 +26,7 @@ NOISY = 0.1
 
 
 def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str], list[list[str]]]:
-    """Return the header, and one row of cells a trial in the order of the plan; a failed one says so.
+    """Return the header, and one row of cells a trial in the order of the plan; a failed or stopped one says so.
 
     Where a trial trains another one of the same table on, ``gain`` is what its validation accuracy gained.
     """
@@ -59,6 +59,9 @@ def _cells(identity: str, state: State) -> list[str]:
     empty = [""] * (len(HEADER) - 2)
     if identity in state.failed:
         return ["failed", *empty]
+    if identity in state.stopped:
+        epoch = state.stopped[identity]["epoch"]
+        return [f"stopped at epoch {epoch}" if epoch else "over a limit", *empty]
     if identity not in state.finished:
         return ["not run", *empty]
     result = state.finished[identity]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_store.errors import InputError
@@ -12,24 +12,12 @@ from sweeps.engine.journal import Journal, State
 from sweeps.engine.searchers import Tried, suggest, write_study
 from sweeps.engine.space import PlannedTrial, Setting
 from trainables import metric_keys as keys
+from trainables.limits import Limits
 from trainables.predicted_latency import LatencyFit, Work, predict
 
 STUDY_FILE = "study.log"
 FITTED_NETWORKS = 8
 """Networks that are timed at a search's start, spread over its space."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a model may cost; None for no limit.
-
-    Attributes:
-        max_size_mb: 10^6 bytes of its weights.
-        max_latency_ms: Predicted milliseconds of one image on this machine's CPU.
-    """
-
-    max_size_mb: float | None = None
-    max_latency_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +92,11 @@ class Search:
         assert self._fit is not None
         return self._fit
 
+    @property
+    def pruned_limits(self) -> Limits | None:
+        """What a pruned model may cost; None where it may cost anything."""
+        return replace(self.limits, fit=self.fit) if self.limits.any else None
+
     def grow(self, journal: Journal) -> list[PlannedTrial]:
         """Suggest points while fewer than ``ahead`` are open, and return the trials of all that were suggested.
 
@@ -123,7 +116,8 @@ class Search:
             if row is None:
                 break
             cell = self._cell(row.point)
-            if cell is None or any(trial in journal.state.failed for trial in cell.chain):
+            ended = journal.state.failed.keys() | journal.state.stopped.keys()
+            if cell is None or not ended.isdisjoint(cell.chain):
                 refused.add(key_of(row.point))
                 continue
             journal.append(
@@ -187,12 +181,7 @@ class Search:
         return self._cells[key]
 
     def _keeps_limits(self, point: Point) -> bool:
-        if self.limits == Limits():
-            return self._known(point)
-        size_mb, latency_ms = self._cost(point)
-        return size_mb <= (self.limits.max_size_mb or math.inf) and latency_ms <= (
-            self.limits.max_latency_ms or math.inf
-        )
+        return self.limits.allow(*self._cost(point)) if self.limits.any else self._known(point)
 
     def _known(self, point: Point) -> bool:
         """Tell whether a point's network fits the memory budget at all."""

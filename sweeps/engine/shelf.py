@@ -7,7 +7,7 @@ from data_store.errors import InputError
 from sweeps.engine.journal import State, read_state
 from sweeps.engine.lock import is_held
 
-HEADER = ("sweep", "state", "trials", "finished", "failed", "profile", "seed", "store")
+HEADER = ("sweep", "state", "trials", "finished", "stopped", "failed", "profile", "seed", "store")
 CARD = ("profile", "seed", "store_digest")
 """Tags that two halves of one sweep share."""
 
@@ -28,7 +28,7 @@ def listing(results: Path) -> list[list[str]]:
         state = read_state(path)
         tags = state.opened["tags"] if state.opened else {}
         card = [tags.get("profile", ""), tags.get("seed", ""), tags.get("store", "")]
-        counts = [str(len(part)) for part in (state.planned, state.finished, state.failed)]
+        counts = [str(len(part)) for part in (state.planned, state.finished, state.stopped, state.failed)]
         rows.append([path.parent.name, _state(path.parent, state), *counts, *card])
     return rows
 

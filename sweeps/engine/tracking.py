@@ -177,6 +177,13 @@ class Tracking:
         self.client.set_tag(run_id, "reason", reason)
         self.client.set_terminated(run_id, "FAILED")
 
+    def stop_early(self, trial: str, epoch: int, reason: str) -> None:
+        """Mark a trial's run as killed, with the epoch after which it was stopped for good and why."""
+        run_id = self.run_of(trial)
+        self.client.set_tag(run_id, "reason", reason)
+        self.client.set_tag(run_id, "stopped_at_epoch", str(epoch))
+        self.client.set_terminated(run_id, "KILLED")  # FINISHED has a model that others may start from
+
     def costs(self, trial: str, values: Mapping[str, float]) -> None:
         """Record what was measured of the trial's graph after it ended."""
         run_id = self.run_of(trial)

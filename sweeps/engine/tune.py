@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -13,6 +14,7 @@ from ray import tune
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
 from sweeps.engine import cluster, resources
+from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import saved_history
 from sweeps.engine.interruption import interruptible
@@ -26,6 +28,7 @@ from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.watch import Watch
 from trainables.exporter import Exporter
+from trainables.limits import Limits
 from trainables.recipes import TrialConfig
 from trainables.trainable import DetectorTrial
 
@@ -81,6 +84,8 @@ def fit(
     terminal: Terminal,
     planned: Callable[[], Mapping[str, PlannedTrial]],
     more: Callable[[], Future[Added] | None],
+    early_stop: EarlyStop | None,
+    limits: Limits | None,
 ) -> bool:
     """Run the pending trials to their ends; return False when the user interrupted.
 
@@ -97,6 +102,8 @@ def fit(
         terminal: Shows each epoch.
         planned: Asked for all trials of the sweep so far, those that are done among them.
         more: Asked after each trial's end for the trials that its result calls for.
+        early_stop: Judges trials that come to a rung; None where all are trained to their ends.
+        limits: What a pruned model may cost; None where a model may cost anything.
     """
     start_ray(options.address)
     _log_with_the_rest()
@@ -121,7 +128,8 @@ def fit(
     now = _workers_now(setting, options, have)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
-    plan.look = recorder.take_results
+    plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
+    recorder.early_stop, plan.limits = early_stop, asdict(limits) if limits else None
     trainable = tune.with_resources(
         tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}
     )
@@ -153,9 +161,10 @@ def fit(
 def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> None:  # noqa: ANN401 # Tune's own
     """Let Tune run until the plan has no more, or closes because a worker was lost or the user interrupts."""
 
-    def stop(_: str, __: Mapping[Any, Any]) -> bool:
+    def stop(trial_id: str, result: Mapping[Any, Any]) -> bool:
         plan.closing = plan.closing or recorder.lost_worker
-        return plan.closing  # after an epoch, which is saved by then
+        behind = not result["complete"] and recorder.stops(plan.running[trial_id], result["history"])
+        return behind or plan.closing  # after an epoch, which is saved by then
 
     tune.Tuner(
         trainable,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sweeps.engine.agenda import Agenda, known, with_fine_tuning
+from sweeps.engine.agenda import Agenda, known, out_of_reach, with_fine_tuning
 from sweeps.engine.journal import open_journal
 from sweeps.engine.result import table
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, needs
@@ -81,3 +81,20 @@ def test_a_trial_that_prunes_is_not_fine_tuned_again() -> None:
     (first,) = SWEEP.trials(SETTING)
     pruned = PlannedTrial(name="p", role="pruned", config=first.config)
     assert with_fine_tuning(SETTING, [pruned]) == [pruned]
+
+
+def test_what_needs_a_model_that_will_not_come_is_out_of_reach_and_the_table_says_what_ended(tmp_path: Path) -> None:
+    planned = {SETTING.identity(row.config): row for row in with_fine_tuning(SETTING, kd_alpha(SETTING))}
+    by_name = {row.name: trial for trial, row in planned.items()}
+    student, tuned, teacher = (by_name[name] for name in ("alpha=0.25", "alpha=0.25, fine-tuned", "teacher B0"))
+    assert out_of_reach(planned, []) == set()
+    assert out_of_reach(planned, [student]) == {tuned}
+    alone = {by_name["alpha=0"], by_name["alpha=0, fine-tuned"]}
+    assert out_of_reach(planned, [teacher]) == planned.keys() - alone - {teacher}
+    journal = open_journal(tmp_path / "journal.jsonl")
+    journal.append("stopped", trial=student, epoch=4, reason="behind", arrival=None)
+    journal.append("stopped", trial=by_name["alpha=0"], epoch=0, reason="too large", arrival=None)
+    cells = {row[0]: row[1] for row in table(planned, journal.state)[1]}
+    assert cells["alpha=0.25"] == "stopped at epoch 4"
+    assert cells["alpha=0"] == "over a limit"
+    assert cells["alpha=0.25, fine-tuned"] == "not run"

@@ -66,7 +66,9 @@ class Bench:
         )
 
     def report(self, *, complete: bool) -> None:
-        self.recorder.on_trial_result(trial=self.trial, result={"history": [EPOCH], "complete": complete})
+        self.recorder.on_trial_result(
+            trial=self.trial, result={"history": [EPOCH], "complete": complete, "refusal": None}
+        )
 
 
 def test_a_trial_is_finished_when_its_result_lies_there(tmp_path: Path) -> None:
@@ -126,3 +128,65 @@ def test_a_trial_whose_worker_is_gone_before_its_result_is_tried_again(tmp_path:
     bench.recorder.give_up_endings()
     assert bench.retried == (["t"] if died else [])
     assert ("t" in bench.journal.state.finished) != died
+
+
+class Judge:
+    """Stops a trial whose last loss is above its level; tells the journal as ``EarlyStop`` does."""
+
+    def __init__(self, journal: Journal, level: float) -> None:
+        self.journal, self.level = journal, level
+
+    def stops(self, trial: str, losses: list[float]) -> bool:
+        if not losses or losses[-1] <= self.level:
+            return False
+        if trial not in self.journal.state.stopped:
+            self.journal.append("stopped", trial=trial, epoch=len(losses), reason="behind", arrival=None)
+        return True
+
+
+class Told:
+    """A tracking store that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 # any of Tracking's methods
+        return lambda *args, **values: self.calls.append((name, *args[:1], *values.items()))
+
+
+def test_a_trial_that_falls_behind_ends_with_its_reason_and_without_a_result(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.recorder.early_stop = Judge(bench.journal, 0.5)  # type: ignore[assignment]
+    assert bench.recorder.stops("t", [EPOCH])
+    bench.report(complete=False)
+    assert (bench.ends, bench.recorder.open, bench.recorder.ending) == (1, set(), {})
+    assert "stopped: behind" in bench.screen.getvalue()
+    told = Told()
+    for delivery in bench.sent:
+        delivery(told)
+    assert told.calls[-1] == ("stop_early", "t", ("epoch", 1), ("reason", "behind"))
+
+
+def test_epochs_that_nobody_judged_are_judged_before_a_trial_goes_on(tmp_path: Path) -> None:
+    """A driver died between a checkpoint and its verdict: the trial is not started again."""
+    bench = Bench(tmp_path)
+    bench.recorder.early_stop = Judge(bench.journal, 0.5)  # type: ignore[assignment]
+    assert not bench.recorder.stopped_before("t", TRIAL)  # no epoch was saved
+    checkpoint = bench.folder / "epoch-0001"
+    checkpoint.mkdir()
+    (checkpoint / "state.json").write_text(json.dumps({"history": [EPOCH]}))
+    assert bench.recorder.stopped_before("t", TRIAL)
+    assert bench.journal.state.stopped["t"] == {"epoch": 1, "reason": "behind"}
+    told = Told()
+    for delivery in bench.sent:
+        delivery(told)
+    assert [call[0] for call in told.calls][-3:] == ["start", "curves", "stop_early"]
+
+
+def test_a_pruned_model_over_a_limit_is_no_failure(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    result = {"history": [], "complete": False, "refusal": "after pruning, 9.80 MB are above --max-size-mb 9"}
+    bench.recorder.on_trial_result(trial=bench.trial, result=result)
+    assert bench.journal.state.stopped["t"] == {"epoch": 0, "reason": result["refusal"]}
+    assert (bench.ends, bench.journal.state.failed) == (1, {})
+    assert "9.80 MB are above" in bench.screen.getvalue()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from sweeps.engine.axes import seeded
 from sweeps.engine.forecast import Footprint, Forecasts
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.options import parse
-from sweeps.engine.searching import Limits, Search
+from sweeps.engine.searching import Search
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, Sweep
 from tests.stores import write_store
+from trainables.limits import Limits
 
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
+NONE = Limits()
 SIZES_MB = {"Lite0": 13.5, "Lite2": 19.4, "B0": 16.2, "B1": 26.3}
 FIT = {
     "ms_per_mac": 2e-7,
@@ -45,7 +48,7 @@ class Driver:
     """What a launch does around a search: it opens the journal, grows the agenda, and trials end one by one."""
 
     def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, *, num_trials: int, **limits: float
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, *, num_trials: int, limits: Limits = NONE
     ) -> None:
         forecasts = Forecasts(folder / "cache")
         monkeypatch.setattr(Forecasts, "footprints", _footprints)
@@ -56,7 +59,7 @@ class Driver:
             space=search.SWEEP.space,
             method=method,
             setting=SETTING,
-            limits=Limits(**limits),
+            limits=limits,
             num_trials=num_trials,
             ahead=2,
             forecasts=forecasts,
@@ -79,9 +82,12 @@ class Driver:
         state = self.journal.state
         for trial, row in self.agenda.planned.items():
             needs = {row.config.weights, row.config.teacher} - {None, "none", "imagenet"}
-            if trial not in state.finished and trial not in state.failed and needs <= state.finished.keys():
-                if len(state.finished) == 4:
+            ended = state.finished.keys() | state.failed.keys() | state.stopped.keys()
+            if trial not in ended and needs <= state.finished.keys():
+                if len(state.finished) == 4 and not state.failed:
                     self.journal.append("failed", trial=trial, reason="made up")
+                elif len(state.finished) in (5, 9) and len(state.stopped) < 2 and row.role != "teacher":
+                    self.journal.append("stopped", trial=trial, epoch=4, reason="made up", arrival=None)
                 else:
                     self.journal.append("finished", trial=trial, result=made_up(trial))
                 self.agenda.grow(self.journal)
@@ -124,8 +130,24 @@ def test_no_suggestion_is_lost_changed_or_repeated_however_often_the_driver_is_k
     suggested = [row["trial"] for row in events(whole) if row["event"] == "suggested"]
     assert len(suggested) == len(set(suggested)) == 14
     standings = {row.standing for row in undisturbed.search.history(undisturbed.journal.state)}
-    assert standings == {"done", "failed"}
-    assert (whole / "study.log").exists()
+    assert standings == {"done", "failed", "stopped"}
+    assert_study(whole / "study.log", undisturbed)
+
+
+def assert_study(file: Path, driver: Driver) -> None:
+    """Open the study as Optuna does: each point is there with what became of it, and none stopped as complete."""
+    from optuna import load_study
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls its journal experimental
+        study = load_study(study_name=driver.folder.name, storage=JournalStorage(JournalFileBackend(str(file))))
+    words = {"done": "COMPLETE", "failed": "FAIL", "stopped": "PRUNED", "open": "RUNNING"}
+    history = driver.search.history(driver.journal.state)
+    assert [trial.state.name for trial in study.get_trials()] == [words[row.standing] for row in history]
+    assert [trial.params for trial in study.get_trials()] == [dict(row.point) for row in history]
+    assert study.best_trials
 
 
 def test_a_kill_between_a_suggestion_and_its_trials_plans_them_again(
@@ -163,7 +185,7 @@ def test_more_trials_go_on_where_the_search_ended(tmp_path: Path, monkeypatch: p
 
 
 def test_limits_are_kept_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = Driver(tmp_path, monkeypatch, "tpe", num_trials=12, max_size_mb=12.0, max_latency_ms=3.0)
+    driver = Driver(tmp_path, monkeypatch, "tpe", num_trials=12, limits=Limits(max_size_mb=12.0, max_latency_ms=3.0))
     while driver.end_one():
         pass
     points = [row["point"] for row in driver.journal.state.suggested]
@@ -171,7 +193,7 @@ def test_limits_are_kept_before_anything_is_trained(tmp_path: Path, monkeypatch:
     for point in points:
         assert SIZES_MB[point["architecture"]] * (1 - point["prune_ratio"]) <= 12
     with pytest.raises(InputError, match=r"--max-size-mb 2\.0 .* the smallest of this space has 5\.40 MB"):
-        Driver(tmp_path / "none", monkeypatch, "tpe", num_trials=2, max_size_mb=2.0)
+        Driver(tmp_path / "none", monkeypatch, "tpe", num_trials=2, limits=Limits(max_size_mb=2.0))
 
 
 def test_seeds_are_an_axis_of_every_sweep() -> None:

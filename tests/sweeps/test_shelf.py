@@ -28,7 +28,7 @@ def test_a_listing_says_how_far_each_sweep_is(tmp_path: Path) -> None:
         stream.write(b'{"event": "fini')  # another process is writing: it is not cut off
     size = file.stat().st_size
     (row,) = listing(tmp_path)
-    assert row == ["kd_alpha-demo-1", "stopped", "2", "1", "0", "demo", "0", "/faces"]
+    assert row == ["kd_alpha-demo-1", "stopped", "2", "1", "0", "0", "demo", "0", "/faces"]
     assert file.stat().st_size == size
     with sweep_lock(file.parent):
         assert listing(tmp_path)[0][1] == "running"
