@@ -160,10 +160,10 @@ def _fits(
 
 
 def shown(left: Left) -> str:
-    """Return a range as people say it: ``3 to 4 min``."""
-    for unit, seconds, below_s in (("s", 1.0, 90.0), ("min", 60.0, 5400.0), ("h", 3600.0, float("inf"))):
+    """Return a range as people say it: ``3.2 to 4.1 min``."""
+    for unit, seconds, below_s in (("s", 1, 180), ("min", 60, 5400), ("h", 3600, math.inf)):
         if left.high_s < below_s:
-            digits = 1 if unit == "h" and left.high_s < 36_000 else 0
+            digits = 1 if unit != "s" and left.high_s < 10 * seconds else 0
             low, high = (f"{value / seconds:.{digits}f}" for value in (left.low_s, left.high_s))
             return f"about {high} {unit}" if low == high else f"{low} to {high} {unit}"
     raise AssertionError(left)

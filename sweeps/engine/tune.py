@@ -8,9 +8,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 
+from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
 from sweeps.engine import cluster, resources
@@ -34,27 +36,41 @@ from trainables.trainable import DetectorTrial
 
 GONE_FLUSH_S = 2.0
 """Seconds for the last records when Ray is gone: it ends this process soon."""
-RAY_STARTS = 3
-"""Tries: on a busy machine Ray may take longer to start than it allows itself."""
+RAY_STARTS = 5
+"""Tries: on a busy machine Ray may take longer to start than the 30 s that it allows itself."""
 
 
 def start_ray(address: str | None) -> None:
     """Connect to a cluster, or start Ray on this machine; leave a running connection alone.
 
     Raises:
-        InputError: The cluster cannot be used; see ``cluster.connect``.
+        InputError: The cluster cannot be used; see ``cluster.connect``. Or this machine is too busy.
     """
     if address is not None:
         cluster.connect(address)
         return
-    for tries_left in reversed(range(RAY_STARTS)):
+    for _ in range(RAY_STARTS):
         if ray.is_initialized():
             return
         try:
             ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
-            if "timed out during startup" not in str(error) or not tries_left:  # Ray gives itself 30 s
+            if "timed out during startup" not in str(error):
                 raise
+            _end_half_started()
+    if not ray.is_initialized():
+        raise InputError(
+            f"Ray must start within 30 s, but did not {RAY_STARTS} times in a row: this machine is too busy; "
+            "run the same command again when it is less so"
+        )
+
+
+def _end_half_started() -> None:
+    """End the processes of a Ray that did not come up: left alone, they would slow its successor down."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "/ray/" in " ".join(child.cmdline()):
+                child.kill()
 
 
 def smallest_object_store() -> int:

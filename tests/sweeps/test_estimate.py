@@ -121,8 +121,9 @@ def test_nothing_is_said_before_the_first_epoch() -> None:
     ("low_s", "high_s", "words"),
     [
         (27, 38, "27 to 38 s"),
-        (80, 200, "1 to 3 min"),
-        (118, 121, "about 2 min"),
+        (80, 200, "1.3 to 3.3 min"),
+        (199, 200, "about 3.3 min"),
+        (1200, 1500, "20 to 25 min"),
         (3600, 9000, "1.0 to 2.5 h"),
         (36_000, 72_000, "10 to 20 h"),
     ],
