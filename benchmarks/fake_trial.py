@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from trainables.artifact_files import ONNX_FILE
 from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE, RESULT_FILE, STATE_FILE, attempt_folder
 from trainables.trainable import Assignment
 
@@ -40,6 +41,7 @@ class FakeTrial(tune.Trainable):
             (folder / name).mkdir(exist_ok=True)
         (folder / "epoch-0001" / STATE_FILE).write_text(json.dumps({"history": [epoch]}))
         (folder / MODEL_FOLDER / "recipe.json").write_text("{}")
+        (folder / MODEL_FOLDER / ONNX_FILE).touch()  # there is nothing to export
         (folder / PREDICTIONS_FILE).touch()
         result = {
             "metrics": METRICS,

@@ -29,7 +29,7 @@ from trainables import metric_keys as keys
 if TYPE_CHECKING:
     from trainables.training import Fit
 
-CLOCKED = (keys.SECONDS, keys.PREDICTED_MEMORY_MB, keys.PEAK_MEMORY_MB)
+CLOCKED = (keys.SECONDS, keys.ENERGY_WH, keys.PREDICTED_MEMORY_MB, keys.PEAK_MEMORY_MB)
 """Decided by the clock or the machine, not by the config."""
 
 

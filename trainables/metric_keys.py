@@ -42,6 +42,7 @@ EPOCHS: Final = "epochs"
 BEST_EPOCH: Final = "best_epoch"
 COLLAPSED: Final = "collapsed"  # 1 where every validation crop gets the same verdict
 SECONDS: Final = "seconds"
+ENERGY_WH: Final = "energy_wh"  # its share of what GPU or CPU packages counted; absent where they cannot be read
 PREDICTED_MEMORY_MB: Final = "predicted_memory_mb"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 

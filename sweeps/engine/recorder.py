@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import record_finished, saved_history
+from sweeps.engine.energy import Energy
 from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
 from sweeps.engine.progress import Progress
@@ -25,7 +26,7 @@ from trainables import metric_keys as keys
 from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
 from trainables.exporter import Exporter
 
-POLL_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 5.0, 10.0
+POLL_S, COUNTED_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 1.0, 5.0, 10.0
 DEATHS_FORGIVEN = 3
 """A process that dies (out of memory, kill -9) is seldom its trial's fault; one that dies each time is."""
 
@@ -58,6 +59,7 @@ class Recorder(tune.Callback):
         exporter: Exporter,
         terminal: Terminal,
         progress: Progress,
+        energy: Energy,
         *,
         max_failures: int,
     ) -> None:
@@ -70,6 +72,7 @@ class Recorder(tune.Callback):
             exporter: Writes the ONNX file of a finished trial before the courier gets the trial.
             terminal: Shows each epoch.
             progress: Told what runs, and asked for the time left.
+            energy: Told what runs, and asked what it took.
             max_failures: How often a trial that raised is tried again.
         """
         self.planned: dict[str, PlannedTrial] = {}
@@ -80,6 +83,7 @@ class Recorder(tune.Callback):
         self.exporter = exporter
         self.terminal = terminal
         self.progress = progress
+        self.energy = energy
         self.max_failures = max_failures
         self.open: set[str] = set()
         self.ending: dict[str, Ending] = {}
@@ -91,6 +95,7 @@ class Recorder(tune.Callback):
         self.early_stop: EarlyStop | None = None
         self._polled = 0.0
         self._sampled = 0.0
+        self._counted = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune, which pickles its callbacks for a restore that never comes, nothing."""
@@ -102,6 +107,8 @@ class Recorder(tune.Callback):
         self.open.add(trial)
         history = saved_history(trial, self.places)
         self.courier.put(lambda tracking: _open_run(tracking, trial, planned, history))
+        self.energy.count(self.progress.running)
+        self.energy.started(trial, anew=self.journal.state.attempts[trial] == 1)
         self.progress.started(trial, planned, history)
         if history:
             self.terminal.event(f"{planned.name:<12} goes on after epoch {len(history)}")
@@ -150,6 +157,9 @@ class Recorder(tune.Callback):
                 "system_memory_usage_percentage": psutil.virtual_memory().percent,
             }
             self.courier.put(lambda tracking: tracking.system(values))
+        if now - self._counted > COUNTED_S:
+            self._counted = now
+            self.energy.count(self.progress.running)
         if self.ending and time.monotonic() - self._polled > POLL_S:
             self.take_results()
 
@@ -177,6 +187,10 @@ class Recorder(tune.Callback):
         self._failed(assignment["trial"], attempt_folder(self.places.trial(assignment["trial"]), assignment["attempt"]))
 
     def _finished(self, name: str, final: dict[str, Any]) -> None:
+        self.energy.count(self.progress.running)
+        energy_wh = self.energy.of(name)
+        if energy_wh is not None:
+            final["metrics"][keys.ENERGY_WH] = energy_wh
         final["metrics"][keys.PREDICTED_MEMORY_MB] = self.predicted[name] / 1e6
         self.journal.append("finished", trial=name, result=final)
         self.open.discard(name)
@@ -202,6 +216,7 @@ class Recorder(tune.Callback):
 
     def _failed(self, name: str, attempt: Path) -> None:
         """Try a trial again, or write it down as failed."""
+        self.energy.count(self.progress.running)
         self.progress.ended(name)
         trace, planned = attempt / ERROR_FILE, self.planned[name]
         if trace.exists():

@@ -19,6 +19,7 @@ from sweeps.engine import cluster, resources
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import saved_history
+from sweeps.engine.energy import Energy, counter
 from sweeps.engine.interruption import interruptible
 from sweeps.engine.journal import Journal
 from sweeps.engine.options import Options
@@ -139,7 +140,10 @@ def fit(
     )
     progress = Progress(terminal, journal, planned, lambda trial: plan.predicted.get(trial, 0), have)
     progress.begun({trial: saved_history(trial, places) for trial in pending if trial in journal.state.attempts})
-    recorder = Recorder(journal, places, courier, exporter, terminal, progress, max_failures=options.max_failures)
+    energy = Energy(counter(setting.device) if options.address is None else None)  # this machine's, if any
+    recorder = Recorder(
+        journal, places, courier, exporter, terminal, progress, energy, max_failures=options.max_failures
+    )
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
     now = _workers_now(setting, options, have)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)

@@ -38,7 +38,7 @@ def finished_results(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def timeless(result: dict[str, Any]) -> dict[str, Any]:
-    clocked = ("seconds", "predicted_memory_mb")
+    clocked = ("seconds", "energy_wh", "predicted_memory_mb")
     metrics = {key: value for key, value in result["metrics"].items() if key not in clocked}
     return {"metrics": metrics, "model": result["model"]}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sweeps.engine.energy import Energy
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.places import Places
 from sweeps.engine.progress import Progress
@@ -44,6 +45,7 @@ class Bench:
             exporter,  # type: ignore[arg-type]
             terminal,
             self.progress,
+            Energy(None),
             max_failures=max_failures,
         )
         self.retried: list[str] = []

@@ -191,7 +191,7 @@ def test_only_what_a_clock_decides_may_differ() -> None:
     assert list(differences({"a": 1.0}, {"a": float("nan")})) == ["a"]
     assert list(differences({"val_auc": 1.0}, {})) == ["val_auc"]
     assert differences({}, {"val_new_score": 1.0}) == {}
-    assert set(CLOCKED) == {"seconds", "predicted_memory_mb", "peak_memory_mb"}
+    assert set(CLOCKED) == {"seconds", "energy_wh", "predicted_memory_mb", "peak_memory_mb"}
 
 
 def test_who_reads_the_store_does_not_keep_the_sweep_from_writing(tmp_path: Path) -> None:
