@@ -31,7 +31,7 @@ class Kind:
     steps: int
     """Iterations of pruning, 1 for one-shot, 0 without."""
     quantisation: str
-    """`none` or `static`."""
+    """`none`, `static` or `aware`."""
 
 
 def sources(trials: Sequence[Trial]) -> dict[str, Trial]:

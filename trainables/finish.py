@@ -51,10 +51,10 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
     restore_best(fit)
     recipe = replace(recipe, pruning=fit.pruning, quantisation=config.quantisation)
     model_folder = folder / MODEL_FOLDER
-    save_model(model_folder, fit.model, recipe)
+    save_model(model_folder, fit.network, recipe)
     shipped = model_folder / WEIGHTS_FILE
     if config.quantisation != "none":
-        shipped = quantise(model_folder, recipe, crops.split("val"))
+        shipped = quantise(model_folder, recipe, crops.split("val"), fit.ranges)
     metrics: dict[str, float] = {}
     undefined: dict[str, str] = {}
     tables, logits = [], {}
@@ -66,13 +66,13 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         undefined |= scores.undefined
     _write_predictions(folder / PREDICTIONS_FILE, tables)
     alarm = collapse(logits["val"])
-    done = work(fit.model, recipe.resolution_px)
+    done = work(fit.network, recipe.resolution_px)
     metrics |= {
-        keys.PARAMETERS: num_parameters(fit.model),
+        keys.PARAMETERS: num_parameters(fit.network),
         keys.MACS: done.macs,
         keys.TRAFFIC_MB: done.traffic_bytes / 1e6,
         keys.OPERATIONS: done.num_operations,
-        keys.DENORMALS: num_denormals(fit.model),
+        keys.DENORMALS: num_denormals(fit.network),
         keys.SIZE_MB: shipped.stat().st_size / 1e6,
         keys.COLLAPSED: float(alarm is not None),
         keys.EPOCHS: fit.epoch,

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_iter
 
 from trainables.architectures import build, forward
 from trainables.distillation import TEACHER_BATCH
+from trainables.fake_quantisation import FakeQuantised
 from trainables.recipes import TrialConfig, from_dict
 from trainables.training import build_optimizer
 
@@ -65,9 +66,8 @@ class _LiveStorages(TorchDispatchMode):
 def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = None) -> int:
     """Return the predicted peak bytes of a trial, without the CUDA context.
 
-    A pruned network, and one that trains with simulated int8 arithmetic, is taken as the whole float network: an
-    upper bound for the first. ``precision="amp"`` is taken as a GPU computes it, also where the config's device is a
-    CPU, and in bfloat16: float16 needs as much.
+    A pruned network is taken as the whole one: an upper bound. ``precision="amp"`` is taken as a GPU computes it, also
+    where the config's device is a CPU, and in bfloat16: float16 needs as much.
 
     Args:
         config: The trial. Its micro-batch is what is in memory at a time; gradients are kept between micro-batches.
@@ -77,6 +77,8 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
     num_parts = math.ceil(batch / (config.micro_batch or batch))
     with FakeTensorMode(), _LiveStorages() as storages:
         model = build(config.architecture)
+        if config.quantisation == "aware":
+            model = FakeQuantised(model)
         frozen = build(teacher[0]).eval().requires_grad_(False) if teacher else None
         optimizer = build_optimizer(config.recipe, model)
         for _ in range(2):

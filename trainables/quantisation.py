@@ -5,6 +5,7 @@ kernels; a ReLU6 is part of the convolution before it, as the range of its outpu
 their 8 bits: CPUs without VNNI add products of 8 bits in 16 and saturate (ONNX Runtime's guide to quantisation).
 """
 
+import ast
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -20,20 +22,23 @@ from data_store.resident import SplitCrops, batches
 from trainables.architectures import normalise
 from trainables.artifact_files import INT8_FILE, ModelRecipe
 from trainables.augmentation import to_float
+from trainables.fake_quantisation import Ranges
 from trainables.onnx_files import INPUT, export_onnx, open_session, run_onnx
 from trainables.training import EVALUATION_BATCH, evaluated_positions
 
 CALIBRATION_CROPS = 256
 _CALIBRATION_BATCH = 32
+_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def quantise(folder: Path, recipe: ModelRecipe, val: SplitCrops) -> Path:
+def quantise(folder: Path, recipe: ModelRecipe, val: SplitCrops, ranges: Ranges | None = None) -> Path:
     """Write ``model.int8.onnx`` into a model's folder, beside ``model.onnx``, and return its path.
 
     Args:
         folder: Of the float model.
         recipe: Its resolution and normalisation.
         val: The validation split: activations get the ranges that they take on crops spread evenly over it.
+        ranges: Those that a fine-tuned model has learned, by the module; they go before what is seen on the crops.
     """
     source, file = export_onnx(folder), folder / INT8_FILE
     num_crops = min(CALIBRATION_CROPS, len(val))
@@ -51,11 +56,42 @@ def quantise(folder: Path, recipe: ModelRecipe, val: SplitCrops) -> Path:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"TensorQuantOverrides": _overrides(prepared, ranges or {})},
         )
         partial = file.with_name(f".{file.name}.partial")
         partial.write_bytes(quantised.read_bytes())
         partial.replace(file)
     return file
+
+
+def tensor_ranges(graph: onnx.GraphProto, ranges: Ranges) -> Ranges:
+    """Return the ranges of the tensors in an ONNX graph that are what a network's modules return.
+
+    The exporter notes at each node the modules that it comes from: a module returns what its last node makes.
+
+    Args:
+        graph: Of a float network, as ``trainables.onnx_files`` writes it.
+        ranges: By module; of the images by the empty name.
+    """
+    made: dict[str, str] = {}
+    for node in graph.node:
+        noted = next((row.value for row in node.metadata_props if row.key == _SCOPES), "[]")
+        made |= dict.fromkeys(ast.literal_eval(noted), node.output[0])
+    found = {made[f"network.{name}"] if name else INPUT: values for name, values in ranges.items()}
+    for node in graph.node:  # what keeps its input's values has its range; a ReLU6 gives its own to what it cuts
+        if node.op_type in ("Reshape", "Squeeze") and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+        if node.op_type == "Clip" and node.output[0] in found:
+            found[node.input[0]] = found[node.output[0]]
+    return found
+
+
+def _overrides(file: Path, ranges: Ranges) -> dict[str, list[dict[str, np.float32]]]:
+    """Return ranges in the quantiser's own words."""
+    return {
+        tensor: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+        for tensor, (low, high) in tensor_ranges(onnx.load(file).graph, ranges).items()
+    }
 
 
 def evaluate_onnx(

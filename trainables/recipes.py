@@ -22,7 +22,7 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "warmup_cosine", "one_cycle"]
 Scope = Literal["local", "global"]
 Cost = Literal["channels", "macs", "size", "latency"]
-Quantisation = Literal["none", "static"]
+Quantisation = Literal["none", "static", "aware"]
 Precision = Literal["fp32", "amp"]
 
 
@@ -254,7 +254,8 @@ class TrialConfig:
         temperature: Softens teacher and student alike; 1 in the thesis.
         teacher: Digest of the teacher: of the trial that trains it, or of the content of a model folder.
         pruning: Channels to remove from the start model before and between training, or None.
-        quantisation: ``none``, or ``static``: int8 of the trained model, calibrated on validation crops.
+        quantisation: ``none``; ``static``: int8 of the trained model, calibrated on validation crops; or ``aware``:
+            int8 of a model that was trained on with the arithmetic of int8.
         precision: ``fp32``, or ``amp`` (mixed precision on a GPU).
         micro_batch: Crops of one forward pass, whose gradients are accumulated to a batch; None for whole batches.
         data_seed: Decides the order of samples and their augmentation.
@@ -284,10 +285,32 @@ class TrialConfig:
         _require(0 <= self.alpha <= 1, "alpha must lie in [0, 1]", self.alpha, "use 0.25")
         _require(self.temperature > 0, "temperature must be above 0", self.temperature, "use 1")
         _require(self.num_threads >= 1, "num_threads must be at least 1", self.num_threads, "use 1")
-        kinds = ("none", "static")
+        kinds = ("none", "static", "aware")
         _require(
-            self.quantisation in kinds, f"quantisation must be {' or '.join(kinds)}", self.quantisation, "use static"
+            self.quantisation in kinds,
+            f"quantisation must be one of {', '.join(kinds)}",
+            self.quantisation,
+            "use static",
         )
+        if self.quantisation == "aware":
+            _require(
+                self.weights not in ("none", "imagenet"),
+                "quantisation-aware fine-tuning starts from a trained model",
+                self.weights,
+                "name the trial or model to start from",
+            )
+            _require(
+                self.recipe.epochs >= 1,
+                "quantisation-aware fine-tuning trains",
+                f"{self.recipe.epochs} epochs",
+                "use 1 or more",
+            )
+            _require(
+                self.pruning is None,
+                "a trial prunes or trains for int8, not both",
+                self.pruning,
+                "prune first, and start from the pruned model",
+            )
         _require(self.precision in ("fp32", "amp"), "precision must be fp32 or amp", self.precision, "use fp32")
         _require(
             self.micro_batch is None or 1 <= self.micro_batch <= self.recipe.batch_size,

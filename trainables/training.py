@@ -24,6 +24,7 @@ from trainables.artifacts import load_model, recipe_for
 from trainables.augmentation import augment, epoch_parameters, to_float
 from trainables.data_rules import check_crops
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
+from trainables.fake_quantisation import FakeQuantised, Ranges
 from trainables.precision import autocast, new_scaler
 from trainables.pruning import prune
 from trainables.recipes import Recipe, TrialConfig
@@ -40,7 +41,7 @@ class Fit:
     """A training in progress.
 
     Attributes:
-        model: Trained in place.
+        model: Trained in place; it rounds as int8 does where the trial is quantisation-aware.
         optimizer: Its optimizer.
         scaler: Scales the loss; for float16 only.
         origin: Where its weights came from, in words.
@@ -69,6 +70,16 @@ class Fit:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def network(self) -> nn.Module:
+        """The float network that is trained."""
+        return self.model.network if isinstance(self.model, FakeQuantised) else self.model
+
+    @property
+    def ranges(self) -> Ranges | None:
+        """What a quantisation-aware trial has learned of its activations; None in every other trial."""
+        return self.model.learned_ranges() if isinstance(self.model, FakeQuantised) else None
+
 
 def fix_threads(num_threads: int) -> None:
     """Give this process a trial's share of the CPU, and flush denormal numbers to 0, which are slow to compute with.
@@ -96,7 +107,7 @@ def start(config: TrialConfig, weights_folder: Path | None = None) -> Fit:
         model, origin = build(config.architecture, imagenet=config.weights == "imagenet"), origin_of(config)
     else:
         model, pruning, origin = load_start(weights_folder, config.architecture)
-    model = laid_out(model, config.device)
+    model = laid_out(FakeQuantised(model) if config.quantisation == "aware" else model, config.device)
     return Fit(
         model=model,
         optimizer=build_optimizer(config.recipe, model),

@@ -50,13 +50,14 @@ def shape_of(config: TrialConfig) -> dict[str, Any]:
     recipe = replace(
         config.recipe, name="", learning_rate=1.0, epochs=1, warmup_epochs=0, schedule="constant", patience=1
     )
+    aware = config.quantisation == "aware"  # trains in more memory; static int8 comes after training
     return to_dict(
         replace(
             config,
             recipe=recipe,
-            weights="none",  # a network is largest before it is pruned
+            weights="trained" if aware else "none",  # a network is largest before it is pruned
             pruning=None,
-            quantisation="none",
+            quantisation="aware" if aware else "none",
             alpha=0.0,
             temperature=1.0,
             teacher=None,

@@ -134,6 +134,28 @@ def test_every_float_model_has_its_int8_self() -> None:
     assert {(row.config.quantisation, row.config.recipe.epochs) for row in int8} == {("static", 0)}
 
 
+def test_quantisation_aware_training_is_tried_where_static_int8_loses_more_than_a_point_and_nowhere_else() -> None:
+    planned = quantise.trials(DEMO)
+    at = {row.name: DEMO.identity(row.config) for row in planned}
+    known = {identity: {"val_accuracy": 0.95} for identity in at.values()}
+    assert quantise.more(DEMO, {}) == []
+    assert quantise.more(DEMO, known) == []
+    known[at["Lite0, static int8"]] = {"val_accuracy": 0.94}  # 0.95 - 0.94 is above 0.01 in floating point
+    known[at["student alpha=0.25, static int8"]] = {"val_accuracy": 0.97}
+    assert quantise.more(DEMO, known) == []
+    del known[at["student alpha=0.25"]]
+    known[at["Lite0, static int8"]] = {"val_accuracy": 0.939}
+    known[at["student pruned by 0.3, static int8"]] = {"val_accuracy": 0.5}
+    plain, pruned = quantise.more(DEMO, known)
+    how = "quantisation-aware int8"
+    assert names([plain, pruned]) == [f"Lite0, {how}", f"student pruned by 0.3, {how}"]
+    assert {row.config.quantisation for row in (plain, pruned)} == {"aware"}
+    assert {row.config.recipe for row in (plain, pruned)} == {PROFILES["demo"].fine_tuning}
+    assert (plain.config.weights, plain.config.alpha, plain.config.teacher) == (at["Lite0"], 0, None)
+    assert (pruned.config.weights, pruned.config.alpha) == (at["student pruned by 0.3"], quantise.ALPHA)
+    assert pruned.config.teacher == at["teacher B0"]
+
+
 def test_a_given_teacher_stands_in_every_sweep_that_learns_from_one() -> None:
     given = GivenModel(folder="/m", digest="d" * 64, architecture="B0", resolution_px=64)
     for module in (kd_alpha, kd_prune, quantise, schedule):

@@ -30,6 +30,7 @@ KINDS = {
         pruning=Pruning(ratio=0.2, iterations=2, calibration_batches=1),
     ),
     "static int8": replace(TUNED, quantisation="static"),
+    "quantisation-aware": replace(TUNED, quantisation="aware", alpha=0.5, teacher="cd"),
 }
 
 

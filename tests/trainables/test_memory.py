@@ -68,6 +68,12 @@ def test_pruning_and_int8_do_not_move_the_bound() -> None:
     assert predicted_peak_bytes(replace(B0, weights="m", quantisation="static")) == plain
 
 
+def test_training_in_int8_arithmetic_also_keeps_what_was_within_range() -> None:
+    lite = replace(B0, architecture="Lite0", weights="m")
+    plain, aware = predicted_peak_bytes(lite), predicted_peak_bytes(replace(lite, quantisation="aware"))
+    assert 1.05 * plain < aware < 1.5 * plain
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     ("name", "px", "batch", "precision"),

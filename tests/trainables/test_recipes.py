@@ -19,6 +19,7 @@ from trainables.recipes import (
     to_dict,
 )
 
+EVALUATION = dataclasses.replace(DEMO_TRAINING, epochs=0, warmup_epochs=0)
 CONFIG = TrialConfig(architecture="Lite0", resolution_px=64, recipe=DEMO_TRAINING, alpha=0.5, teacher="ab")
 
 
@@ -51,6 +52,7 @@ def test_a_pruning_config_survives_json() -> None:
         {"weights": "ab"},
         {"weights": "ab", "pruning": Pruning(ratio=0.3)},
         {"quantisation": "static"},
+        {"weights": "ab", "quantisation": "aware"},
         {"precision": "amp"},
         {"micro_batch": 8},
     ],
@@ -79,7 +81,20 @@ def test_identity_ignores_what_a_recipe_is_called() -> None:
         ({"alpha": 0.0}, "a teacher is named exactly when alpha is above 0"),
         ({"teacher": None}, "a teacher is named exactly when alpha is above 0"),
         ({"temperature": 0.0}, "temperature must be above 0, but got 0.0"),
-        ({"quantisation": "int4"}, "quantisation must be none or static, but got 'int4'"),
+        ({"quantisation": "int4"}, "quantisation must be one of none, static, aware, but got 'int4'"),
+        ({"quantisation": "aware"}, "quantisation-aware fine-tuning starts from a trained model, but got 'none'"),
+        (
+            {"quantisation": "aware", "weights": "imagenet"},
+            "quantisation-aware fine-tuning starts from a trained model, but got 'imagenet'",
+        ),
+        (
+            {"quantisation": "aware", "weights": "ab", "recipe": EVALUATION},
+            "quantisation-aware fine-tuning trains, but got '0 epochs'",
+        ),
+        (
+            {"quantisation": "aware", "weights": "ab", "pruning": Pruning(ratio=0.3)},
+            "a trial prunes or trains for int8, not both",
+        ),
         ({"precision": "fp8"}, "precision must be fp32 or amp, but got 'fp8'"),
         ({"micro_batch": 64}, r"micro_batch must lie in \[1, 32\] \(the batch size\), but got 64"),
         ({"weights": "none", "pruning": Pruning(ratio=0.3)}, "pruning starts from trained weights, but got 'none'"),
