@@ -131,9 +131,9 @@ def _scores(trial: Trial, tracking_uri: str) -> list[str]:
         score, cells = describe_score(name), []
         for split, entry in entries.items():
             text = score.show(trial.metrics.get(f"{split}_{name}", float("nan")))
-            if entry is not None and intervals.has_interval(name):
-                ends = intervals.interval(intervals.replicate_scores([entry], name)[0])
-                text += f" [{score.show(ends[0], unit=False)}, {score.show(ends[1], unit=False)}]"
+            ends = intervals.interval_of(entry, name) if entry is not None else None
+            if ends is not None and ends.undefined is None:
+                text += f" [{score.show(ends.low, unit=False)}, {score.show(ends.high, unit=False)}]"
             cells.append(text)
         lines.append(f"| {score.short.removeprefix('val ')} | {cells[0]} | {cells[1]} |")
     return lines

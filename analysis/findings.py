@@ -75,9 +75,8 @@ class Evidence:
     def interval(self, trial: Trial, score: str = "accuracy", split: str = "test") -> tuple[float, float] | None:
         """Return the 95 % interval of a trial's score."""
         entry = self.predictions(trial, split)
-        if entry is None or not intervals.has_interval(score):
-            return None
-        return intervals.interval(intervals.replicate_scores([entry], score)[0])
+        found = intervals.interval_of(entry, score) if entry is not None else None
+        return None if found is None or found.undefined else (found.low, found.high)
 
     def difference(self, one: Trial, other: Trial) -> tuple[float, float, float] | None:
         """Return the difference of two test accuracies and its 95 % interval, over shared draws."""

@@ -6,6 +6,7 @@ that two trials are compared on the same videos. A fake belongs to the video tha
 """
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -20,15 +21,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis import redrawn
 from analysis.addresses import project_root
+from analysis.redrawn import FloatArray
 from analysis.runs import CACHE, Trial
 
-FloatArray = NDArray[np.float64]
 LEVEL = 0.95
 REPLICATES = 1000
 PREDICTIONS = "predictions.arrow"
 SWAPPED = re.compile(r"^(?:(\d+)_\d+|(id\d+)_id\d+(_\d+))$")
-SCORES = ("accuracy", "auc")
+SCORES = redrawn.SCORES
 """Scores that have an interval, beside the accuracies by category; others are drawn as points."""
 
 
@@ -108,7 +110,7 @@ def replicate_scores(
 
     Args:
         predictions: one entry a trial, all of the same store and split.
-        score: `accuracy` (at logit 0), `accuracy_<category>`, or `auc`.
+        score: one of `SCORES`, or `accuracy_<category>`; `video_` scores are of mean probabilities by video.
         replicates: number of draws.
         seed: of the draws.
     """
@@ -116,17 +118,59 @@ def replicate_scores(
     weights = draw_weights(len(sources), replicates=replicates, seed=seed)
     rows = []
     for entry in predictions:
-        column = np.searchsorted(sources, entry.source)
-        if score == "auc":
-            rows.append(_auc(entry, weights, column))
-        else:
-            keep = slice(None) if score == "accuracy" else entry.category == score.removeprefix("accuracy_")
-            rows.append(_accuracy(entry, weights, column, keep))
+        keep = slice(None) if score in SCORES else entry.category == score.removeprefix("accuracy_")
+        column = np.searchsorted(sources, entry.source[keep])
+        level = redrawn.crops(column, entry.label[keep], entry.logit[keep])
+        if score.startswith(redrawn.VIDEO):
+            level = redrawn.videos(level, entry.category[keep], entry.video_id[keep])
+        name = score.removeprefix(redrawn.VIDEO) if score in SCORES else "accuracy"
+        rows.append(redrawn.scores(level, name, weights))
     return np.stack(rows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """How sure a score is."""
+
+    low: float
+    """Lower end; `nan` where it is undefined."""
+    high: float
+    """Upper end."""
+    undefined: str | None = None
+    """Why there is none."""
+
+
+def interval_of(entry: Predictions, score: str, *, replicates: int = REPLICATES) -> Interval:
+    """Return the 95 % interval of one trial's score over its source videos, or why it has none.
+
+    Draws in which the score is undefined, because only one class was drawn, are left out.
+    """
+    reason = _undefined(entry, score)
+    if reason is not None:
+        return Interval(low=math.nan, high=math.nan, undefined=reason)
+    low, high = interval(replicate_scores([entry], score, replicates=replicates)[0])
+    return Interval(low=low, high=high)
+
+
+def _undefined(entry: Predictions, score: str) -> str | None:
+    if not has_interval(score):
+        return f"{score} has none"
+    keep = np.ones(len(entry.label), bool)
+    if score not in SCORES:
+        keep = entry.category == score.removeprefix("accuracy_")
+    if not keep.any():
+        return "the split has no such crops"
+    if score.removeprefix(redrawn.VIDEO) in redrawn.RANKS and len(np.unique(entry.label)) < 2:
+        return "it needs real and fake crops, and the split has one class only"
+    if len(np.unique(entry.source[keep])) < 2:
+        return "all crops come from one source video, so there is nothing to draw from"
+    return None
+
+
 def interval(scores: FloatArray, level: float = LEVEL) -> tuple[float, float]:
-    """Return the percentile interval of one trial's (replicates,) scores."""
+    """Return the percentile interval of one trial's (replicates,) scores, `nan` where no draw has one."""
+    if np.isnan(scores).all():
+        return math.nan, math.nan
     tail = (1 - level) / 2
     return float(np.nanquantile(scores, tail)), float(np.nanquantile(scores, 1 - tail))
 
@@ -151,37 +195,6 @@ def front_probability(costs: FloatArray, scores: FloatArray, *, maximise: bool) 
         beaten = (good[cheaper] >= good[index]).any(axis=0) | (good[as_cheap] > good[index]).any(axis=0)
         share[index] = 1.0 - beaten.mean()
     return share
-
-
-def _accuracy(
-    entry: Predictions, weights: FloatArray, column: NDArray[np.intp], keep: "slice | NDArray[np.bool_]"
-) -> FloatArray:
-    """Weighted accuracy for each draw: sums over crops are sums over sources first."""
-    correct = ((entry.logit > 0) == (entry.label == 1)).astype(np.float64)
-    right = np.bincount(column[keep], weights=correct[keep], minlength=weights.shape[1])
-    total = np.bincount(column[keep], minlength=weights.shape[1]).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        quotient: FloatArray = (weights @ right) / (weights @ total)
-    return quotient
-
-
-def _auc(entry: Predictions, weights: FloatArray, column: NDArray[np.intp]) -> FloatArray:
-    """Weighted area under the ROC curve for each draw, ties counted half (Mann-Whitney).
-
-    It is a quadratic form in the draw's weights: sources are compared with each other once, not in every draw.
-    """
-    num_sources = weights.shape[1]
-    fake = entry.label == 1
-    wins = np.zeros((num_sources, num_sources))  # wins[s, t]: fakes of source s above reals of source t
-    for source in np.unique(column[~fake]):
-        real = np.sort(entry.logit[~fake & (column == source)])
-        below = np.searchsorted(real, entry.logit[fake], "left") + np.searchsorted(real, entry.logit[fake], "right")
-        wins[:, source] = np.bincount(column[fake], weights=below / 2, minlength=num_sources)
-    num_fake = weights @ np.bincount(column[fake], minlength=num_sources)
-    num_real = weights @ np.bincount(column[~fake], minlength=num_sources)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        quotient: FloatArray = ((weights @ wins) * weights).sum(axis=1) / (num_fake * num_real)
-    return quotient
 
 
 def local_artifacts(artifact_uri: str) -> Path | None:

@@ -120,11 +120,13 @@ def _with_interval(trial: Trial, score: objectives.Objective, tracking_uri: str,
     """Return a score on a split with its 95 % interval."""
     shown = score if split == "val" else score.test() or score
     text = shown.show(shown.value(trial))
-    entry = intervals.read_predictions(trial, tracking_uri, split) if intervals.has_interval(score.name) else None
+    entry = intervals.read_predictions(trial, tracking_uri, split)
     if entry is None:
         return text
-    low, high = intervals.interval(intervals.replicate_scores([entry], score.name)[0])
-    return f"{text} [{score.show(low, unit=False)}, {score.show(high, unit=False)}]"
+    found = intervals.interval_of(entry, score.name)
+    if found.undefined:
+        return f"{text} (no interval: {found.undefined})"
+    return f"{text} [{score.show(found.low, unit=False)}, {score.show(found.high, unit=False)}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from analysis.fronts import non_dominated
 from analysis.intervals import (
@@ -12,11 +12,13 @@ from analysis.intervals import (
     draw_weights,
     front_probability,
     interval,
+    interval_of,
     read_predictions,
     replicate_scores,
     source_of,
 )
 from analysis.runs import DataIdentity, Trial, read_runs
+from trainables.metrics import equal_error_rate
 
 
 def predictions(logit: np.ndarray, label: np.ndarray, source: list[str]) -> Predictions:
@@ -76,6 +78,79 @@ def test_scores_of_a_draw_are_those_of_the_drawn_crops() -> None:
         assert accuracy[draw] == pytest.approx(right[crops].mean())
         assert fake[draw] == pytest.approx(right[crops][label[crops] == 1].mean())
         assert auc[draw] == pytest.approx(roc_auc_score(label[crops], logit[crops]))
+
+
+SKLEARN = {
+    "accuracy": lambda label, probability: accuracy_score(label, probability > 0.5),
+    "log_loss": lambda label, probability: log_loss(label, probability, labels=[0, 1]),
+    "brier": brier_score_loss,
+    "auc": roc_auc_score,
+    "eer": equal_error_rate,
+    "average_precision": average_precision_score,
+}
+
+
+@pytest.mark.parametrize("name", SKLEARN)
+def test_every_score_of_a_draw_is_the_fields_own_by_frame_and_by_video(name: str) -> None:
+    """Crops, then the mean probabilities of their videos, written out as often as their source was drawn."""
+    generator = np.random.default_rng(3)
+    label = np.repeat(generator.integers(0, 2, 20), 4)  # 20 videos of 10 sources
+    logit = np.round(generator.normal(label, 1.5), 1)
+    entry = replace(
+        predictions(logit, label, [f"{i // 8:03d}" for i in range(80)]),
+        video_id=np.array([f"{i // 4:03d}" for i in range(80)]),
+    )
+    frames, by_video = (replicate_scores([entry], prefix + name, replicates=30)[0] for prefix in ("", "video_"))
+    weights = draw_weights(10, replicates=30, seed=0).astype(int)
+    probability = 1 / (1 + np.exp(-logit))
+    for draw in range(30):
+        for found, labels, values, each in (
+            (frames, label, probability, 8),
+            (by_video, label[::4], probability.reshape(20, 4).mean(axis=1), 2),
+        ):
+            at = np.repeat(np.arange(len(labels)), np.repeat(weights[draw], each))
+            assert found[draw] == pytest.approx(SKLEARN[name](labels[at], values[at]), abs=1e-9)
+
+
+def test_known_answers_where_every_draw_is_the_same() -> None:
+    """All sources alike: a draw changes nothing, so that the interval is the score itself."""
+    label, logit = np.array([0, 0, 1, 1]), np.log([0.1, 0.6, 0.4, 0.8]) - np.log([0.9, 0.4, 0.6, 0.2])
+    entry = predictions(np.tile(logit, 5), np.tile(label, 5), [f"{i // 4:03d}" for i in range(20)])
+    entry = replace(entry, video_id=np.array([f"{i // 2:03d}" for i in range(20)]))
+    expected = {
+        "accuracy": 0.5,
+        "auc": 0.75,  # of 4 pairs, (0.6, 0.4) is in the wrong order
+        "eer": 0.5,
+        "average_precision": (1 + 2 / 3) / 2,
+        "log_loss": -np.mean(np.log([0.9, 0.4, 0.4, 0.8])),
+        "video_accuracy": 1.0,  # real 0.35, fake 0.6
+        "video_auc": 1.0,
+        "video_eer": 0.0,
+        "video_average_precision": 1.0,
+        "video_log_loss": -np.mean(np.log([0.65, 0.6])),
+    }
+    for name, value in expected.items():
+        found = interval_of(entry, name)
+        assert (found.low, found.high, found.undefined) == (pytest.approx(value), pytest.approx(value), None), name
+
+
+def test_an_interval_that_is_undefined_is_nan_with_a_reason() -> None:
+    ones = np.ones(4, dtype=np.int64)
+    fakes = predictions(np.array([1.0, -1.0, 2.0, 0.5]), ones, ["a", "a", "b", "b"])
+    for name in ("auc", "video_eer", "average_precision"):
+        found = interval_of(fakes, name)
+        assert np.isnan([found.low, found.high]).all()
+        assert found.undefined == "it needs real and fake crops, and the split has one class only"
+    assert interval_of(fakes, "log_loss").undefined is None
+    one = replace(fakes, source=np.array(["a"] * 4))
+    assert "one source video" in (interval_of(one, "accuracy").undefined or "")
+    assert interval_of(fakes, "accuracy_youtube").undefined == "the split has no such crops"
+    assert interval_of(fakes, "calibration_error").undefined == "calibration_error has none"
+    # Real crops in one source and fake ones in the other: draws of one alone are left out.
+    apart = predictions(np.array([1.0, -1.0, 2.0, 0.5]), np.array([1, 1, 0, 0]), ["a", "a", "b", "b"])
+    assert np.isnan(replicate_scores([apart], "auc", replicates=20)).any()
+    assert interval_of(apart, "auc", replicates=20).low == pytest.approx(0.25)
+    assert np.isnan(interval(np.full(5, np.nan))).all()
 
 
 def test_videos_are_drawn_not_crops() -> None:
