@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis import intervals
 from analysis.lineage import Kind, fits, kinds, sources
+from analysis.redrawn import FloatArray
 from analysis.runs import Trial
 from analysis.thesis import Claim
 
@@ -131,9 +132,7 @@ def upper_ratio(evidence: Evidence, rows: Sequence[tuple[float, Trial]], base: T
     )
 
 
-def expected_calibration_error(
-    probability: intervals.FloatArray, label: np.typing.NDArray[np.int64], bins: int = 10
-) -> float:
+def expected_calibration_error(probability: FloatArray, label: np.typing.NDArray[np.int64], bins: int = 10) -> float:
     """Return the mean gap between a fake probability and how often it is right, weighted by bin (Guo et al., 2017)."""
     place = np.minimum((probability * bins).astype(int), bins - 1)
     total = np.bincount(place, minlength=bins)

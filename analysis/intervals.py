@@ -29,6 +29,8 @@ from analysis.runs import CACHE, Trial
 LEVEL = 0.95
 REPLICATES = 1000
 PREDICTIONS = "predictions.arrow"
+UNKNOWN = "unknown"
+"""What a store says of a video that may be anybody's."""
 SWAPPED = re.compile(r"^(?:(\d+)_\d+|(id\d+)_id\d+(_\d+))$")
 SCORES = redrawn.SCORES
 """Scores that have an interval, beside the accuracies by category; others are drawn as points."""
@@ -85,7 +87,7 @@ def source_of(video_ids: NDArray[np.str_]) -> NDArray[np.str_]:
     """Return the source video of each video, read from its name where its name tells.
 
     FaceForensics++ `000_003` was made from `000`, Celeb-DF `id0_id1_0002` from `id0_0002`; every other video is
-    its own source. Only for predictions that do not say it themselves, in a column `target_id`.
+    its own source. Only where predictions do not say it themselves, in a column `target_id`.
     """
     names, inverse = np.unique(video_ids, return_inverse=True)
     made_from = [SWAPPED.sub(r"\1\2\3", name) for name in names.tolist()]
@@ -218,10 +220,13 @@ def _parse(path: Path, split: str) -> Predictions | None:
         return None
     if not keep.any() or not np.isfinite(logit).all():
         return None
-    sources = _strings(table.column("target_id")) if "target_id" in table.column_names else None
     video_id = names["video_id"][keep]
+    source = source_of(video_id)
+    if "target_id" in table.column_names:
+        target = _strings(table.column("target_id"))[keep]
+        source = np.where(target == UNKNOWN, source, target)
     return Predictions(
-        source=source_of(video_id) if sources is None else sources[keep],
+        source=source,
         category=names["category"][keep],
         video_id=video_id,
         label=label,

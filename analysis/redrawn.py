@@ -71,15 +71,17 @@ def scores(level: Level, name: str, weights: FloatArray) -> FloatArray:
 
 def _of_each(level: Level, name: str) -> FloatArray:
     """Return what each crop or video adds to a mean."""
-    fake = level.label == 1
+    fake = (level.label == 1).astype(np.float64)
+    each: FloatArray
     if name == "accuracy":
-        return ((level.probability > 0.5) == fake).astype(np.float64)
-    if name == "brier":
-        return np.square(level.probability - fake)
-    tiny = np.finfo(np.float64).eps  # as scikit-learn clips
-    right = np.clip(np.where(fake, level.probability, 1 - level.probability), tiny, 1 - tiny)
-    loss: FloatArray = -np.log(right)
-    return loss
+        each = ((level.probability > 0.5) == (fake > 0)).astype(np.float64)
+    elif name == "brier":
+        each = (level.probability - fake) ** 2
+    else:
+        tiny = float(np.finfo(np.float64).eps)  # as scikit-learn clips
+        right = np.where(fake > 0, level.probability, 1 - level.probability)
+        each = -np.log(np.clip(right, tiny, 1 - tiny))
+    return each
 
 
 def _mean(level: Level, values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -84,6 +84,11 @@ class SplitCrops:
         return self._column("video_id", np.str_)
 
     @cached_property
+    def target_ids(self) -> npt.NDArray[np.str_]:
+        """(n,) str: whose video each crop's is; read-only."""
+        return self._column("target_id", np.str_)
+
+    @cached_property
     def frame_indices(self) -> npt.NDArray[np.int64]:
         """(n,) int64: the frame number in the video, from 0; read-only."""
         return self._column("frame_index", np.int64)

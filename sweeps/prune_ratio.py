@@ -2,8 +2,9 @@
 
 Varied: the prune ratio, the scope (local: the same share of every layer; global: the least important channels
 anywhere) and the schedule (one-shot, or five steps with fine-tuning after each). Modes are compared at ratios 0.05
-and 0.2, and at 40 % fewer MACs, where they cost the same; then the ratio rises by 0.05, global and in steps, and
-beyond 0.4 for as long as validation accuracy stays at 0.9 or above (the thesis's rule).
+and 0.2, and at 40 % fewer MACs, where they cost the same; the scopes also at 40 % less size and 20 % less predicted
+CPU latency, one-shot. Then the ratio rises by 0.05, global and in steps, and beyond 0.4 for as long as validation
+accuracy stays at 0.9 or above (the thesis's rule).
 
     python sweeps/prune_ratio.py --store ~/faces       # your own store, with the thesis's settings
     python sweeps/prune_ratio.py                       # built-in data set
@@ -20,6 +21,7 @@ from sweeps.engine.space import Known, PlannedTrial, Setting, Sweep
 from trainables.recipes import Pruning
 
 MODES_AT = (Pruning(ratio=0.05), Pruning(ratio=0.2), Pruning(ratio=0.4, by="macs"))
+SCOPES_AT = (Pruning(ratio=0.4, by="size"), Pruning(ratio=0.2, by="latency"))
 RATIOS = (0.25, 0.3, 0.35, 0.4)
 STEPS = 5
 
@@ -35,6 +37,7 @@ def trials(setting: Setting) -> list[PlannedTrial]:
         for scope in ("local", "global")
         for iterations in (1, STEPS)
     ]
+    modes += [replace(amount, scope=scope) for amount in SCOPES_AT for scope in ("local", "global")]
     return [*start.trials, *(chains.pruned(setting, start, mode) for mode in modes), *map(_rising(setting), RATIOS)]
 
 

@@ -26,6 +26,7 @@ PREDICTIONS_SCHEMA = pa.schema(
     [
         ("crop", pa.int64()),  # position in the split
         ("video_id", pa.string()),
+        ("target_id", pa.string()),  # whose video it is: what intervals are drawn over
         ("category", pa.dictionary(pa.int8(), pa.string())),
         ("split", pa.dictionary(pa.int8(), pa.string())),
         ("label", pa.int8()),
@@ -133,6 +134,7 @@ def _scored(config: TrialConfig, split: str, crops: SplitCrops, logits: np.ndarr
         [
             pa.array(at, pa.int64()),
             pa.array(videos.tolist(), pa.string()),
+            pa.array(crops.target_ids[at].tolist(), pa.string()),
             pa.array(categories.tolist(), pa.string())
             .dictionary_encode()
             .cast(PREDICTIONS_SCHEMA.field("category").type),

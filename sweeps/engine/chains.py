@@ -105,7 +105,7 @@ def pruned_further(
     ratio, trial = last_ratio, plan(last_ratio)
     while ratio < HIGHEST_RATIO:
         result = known.get(setting.identity(trial.config))
-        if result is None or result[keys.scored("val", keys.ACCURACY)] < ACCURACY_FLOOR:
+        if result is None or result.get(keys.scored("val", keys.ACCURACY), 0.0) < ACCURACY_FLOOR:
             break
         ratio = round(ratio + RATIO_STEP, 2)
         trial = plan(ratio)

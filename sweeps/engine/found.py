@@ -83,4 +83,6 @@ def _result(run: "Run") -> dict[str, Any]:
             "resolution_px": int(run.data.params["resolution_px"]),
         },
         "model": run.data.tags["model"],
+        "origin": run.data.tags.get("origin", ""),
+        "alarm": run.data.tags.get("alarm"),
     }

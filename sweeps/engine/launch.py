@@ -505,6 +505,8 @@ def _with_predictions(launch: Launch, trials: dict[str, PlannedTrial]) -> "Added
 def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
     """Print the table, where the plots are, and what to do next."""
     terminal.write("\n" + text_table(*result.table(launch.planned, journal.state)) + "\n\n")
+    for alarm in result.alarms(launch.planned, journal.state):
+        terminal.line("alarm", alarm)
     for trial, reason in journal.state.failed.items():
         terminal.line("failed", f"{launch.planned[trial].name}: {reason}")
     if journal.state.failed and terminal.log:

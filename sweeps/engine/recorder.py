@@ -203,7 +203,9 @@ class Recorder(tune.Callback):
             then=lambda: courier.put(lambda tracking: record_finished(name, planned, places, journal, tracking)),
         )
         accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
-        self.terminal.event(f"{planned.name:<12} done, validation accuracy {accuracy:.3f}")
+        words = "unknown" if accuracy is None else f"{accuracy:.3f}"
+        alarm = f"; {final['alarm']}" if final.get("alarm") else ""
+        self.terminal.event(f"{planned.name:<12} done, validation accuracy {words}{alarm}")
         self.on_end()
 
     def _stopped(self, name: str) -> None:

@@ -20,7 +20,8 @@ HEADER = (
 )
 
 
-GAIN = "gain"
+GAIN, ORIGIN = "gain", "started from"
+ALARM = " !"
 NOISY = 0.1
 """Interquartile range over median above which a latency is marked with a tilde."""
 
@@ -28,16 +29,38 @@ NOISY = 0.1
 def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str], list[list[str]]]:
     """Return the header, and one row of cells a trial in the order of the plan; a failed or stopped one says so.
 
-    Where a trial trains another one of the same table on, ``gain`` is what its validation accuracy gained.
+    Where a trial trains another one of the same table on, ``gain`` is what its validation accuracy gained. Where not
+    all trials started from the same, it is said from what. A validation accuracy with a mark has an alarm.
     """
     tuned = {trial: _trained_on(row, planned) for trial, row in planned.items()}
-    header = [*HEADER, GAIN] if any(tuned.values()) else [*HEADER]
-    rows = []
-    for trial, row in planned.items():
-        start = tuned[trial]
-        gain = [] if len(header) == len(HEADER) else [_gain(trial, start, state) if start else ""]
-        rows.append([row.name, *_cells(trial, state), *gain])
-    return header, rows
+    columns: dict[str, dict[str, str]] = {}
+    if any(tuned.values()):
+        columns[GAIN] = {trial: _gain(trial, start, state) if start else "" for trial, start in tuned.items()}
+    origins = {trial: _origin(trial, planned, state) for trial in planned}
+    if len({*filter(None, origins.values())}) > 1:
+        columns[ORIGIN] = origins
+    rows = [
+        [row.name, *_cells(trial, state), *(column[trial] for column in columns.values())]
+        for trial, row in planned.items()
+    ]
+    return [*HEADER, *columns], rows
+
+
+def alarms(planned: Mapping[str, PlannedTrial], state: State) -> list[str]:
+    """Return one line a finished trial whose model is of no use, whatever its scores: its name, and what is wrong."""
+    found = ((row.name, state.finished.get(trial, {}).get("alarm")) for trial, row in planned.items())
+    return [f"{name}: {alarm}" for name, alarm in found if alarm]
+
+
+def _origin(trial: str, planned: Mapping[str, PlannedTrial], state: State) -> str:
+    """Return what a finished trial started from: another trial's name, or where its weights came from in words."""
+    if trial not in state.finished:
+        return ""
+    origin: str = state.finished[trial].get("origin") or ""
+    start = planned.get(planned[trial].config.weights)
+    if start is None:
+        return origin
+    return start.name + origin[origin.find(" without") :] if " without" in origin else start.name
 
 
 def _trained_on(trial: PlannedTrial, planned: Mapping[str, PlannedTrial]) -> str | None:
@@ -51,8 +74,8 @@ def _trained_on(trial: PlannedTrial, planned: Mapping[str, PlannedTrial]) -> str
 def _gain(trial: str, start: str, state: State) -> str:
     if trial not in state.finished or start not in state.finished:
         return ""
-    key = keys.scored("val", keys.ACCURACY)
-    return f"{state.finished[trial]['metrics'][key] - state.finished[start]['metrics'][key]:+.3f}"
+    before, after = (state.finished[one]["metrics"].get(keys.scored("val", keys.ACCURACY)) for one in (start, trial))
+    return "-" if before is None or after is None else f"{after - before:+.3f}"
 
 
 def _cells(identity: str, state: State) -> list[str]:
@@ -73,7 +96,7 @@ def _cells(identity: str, state: State) -> list[str]:
         return "-" if value is None else f"{value:.3f}"
 
     return [
-        share("val", keys.ACCURACY),
+        share("val", keys.ACCURACY) + (ALARM if result.get("alarm") else ""),
         share("test", keys.ACCURACY),
         share("test", keys.AUC),
         share("test", keys.VIDEO_ACCURACY),

@@ -165,6 +165,9 @@ class Tracking:
         self._log(run_id, {key: value for key, value in result["metrics"].items() if key not in have}, step=0)
         self.client.set_tag(run_id, "graph", result["graph"]["digest"])
         self.client.set_tag(run_id, "model", result["model"])
+        for key in ("origin", "alarm"):
+            if result.get(key):
+                self.client.set_tag(run_id, key, result[key])
         for key, reason in result["undefined"].items():
             self.client.set_tag(run_id, f"undefined.{key}", reason)
         self.client.log_artifacts(run_id, str(attempt / "model"), "model")

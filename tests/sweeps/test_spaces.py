@@ -106,6 +106,10 @@ def test_pruning_compares_modes_at_equal_ratio_and_equal_cost() -> None:
     cells = [row.config.pruning for row in prune_ratio.trials(THESIS)]
     modes = {(p.scope, p.iterations) for p in cells if p is not None and (p.ratio, p.by) == (0.4, "macs")}
     assert modes == {("local", 1), ("local", 5), ("global", 1), ("global", 5)}
+    for cost in ("size", "latency"):
+        scopes = [(p.scope, p.ratio) for p in cells if p is not None and p.by == cost]
+        assert len({ratio for _, ratio in scopes}) == 1
+        assert {scope for scope, _ in scopes} == {"local", "global"}
     assert {p.ratio for p in cells if p is not None and p.by == "channels"} == {0.05, 0.2, 0.25, 0.3, 0.35, 0.4}
 
 

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from data_store.resident import Crops
@@ -32,4 +33,6 @@ def test_the_work_of_the_graph_is_recorded_from_which_its_latency_can_be_predict
     assert (metrics["macs"], metrics["operations"]) == (done.macs, done.num_operations)
     assert metrics["traffic_mb"] == pytest.approx(done.traffic_bytes / 1e6)
     assert metrics["denormals"] == 0
+    table = pa.ipc.open_file(tmp_path / "predictions.arrow").read_all()
+    assert table.column("target_id").to_pylist() == [*crops.split("val").target_ids, *crops.split("test").target_ids]
     assert {"val_brier", "test_video_average_precision"} <= metrics.keys()
