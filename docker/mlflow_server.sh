@@ -3,13 +3,17 @@
 # The password goes to libpq by the environment: in no address, on no command line, in no log.
 #   POSTGRES_HOST, POSTGRES_PASSWORD_FILE: the database; user and database are called mlflow
 #   ARTIFACTS: a folder, or s3://bucket/path (then also AWS_ACCESS_KEY_ID and so on)
+#   PORT: 5000 by default
 #   ALLOWED_HOSTS: names under which clients may call it, as they write them; all others are refused
 set -eu
 PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")
 export PGPASSWORD
+database="postgresql+psycopg2://mlflow@$POSTGRES_HOST/mlflow"
+# One clear line where either store refuses us; MLflow itself would try for minutes and print a traceback.
+python -m sweeps.engine.access "$database" "$ARTIFACTS"
 exec mlflow server \
-    --backend-store-uri "postgresql+psycopg2://mlflow@$POSTGRES_HOST/mlflow" \
+    --backend-store-uri "$database" \
     --artifacts-destination "$ARTIFACTS" \
-    --host 0.0.0.0 --port 5000 --workers "${SERVER_WORKERS:-2}" \
+    --host 0.0.0.0 --port "${PORT:-5000}" --workers "${SERVER_WORKERS:-2}" \
     --uvicorn-opts "--timeout-worker-healthcheck 60" \
     --allowed-hosts "$ALLOWED_HOSTS"

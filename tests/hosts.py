@@ -4,13 +4,14 @@ Each host has an address of its own on a private switch, its own processes, ``/t
 finds the others by name. Killing a host kills all that runs on it at once. Needs root and iproute2.
 """
 
+import itertools
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -110,9 +111,10 @@ class Switch:
 
     name: str
     hosts: dict[str, Host] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def add(self, name: str, mounts: Mapping[str, Path], *, shm_mb: int = 512, tmp_mb: int = 1024) -> Host:
-        """Boot a host.
+        """Boot a host, in place of an earlier one of its name if there is one; its address is a new one.
 
         Args:
             name: By which others find it.
@@ -120,7 +122,9 @@ class Switch:
             shm_mb: Of ``/dev/shm``.
             tmp_mb: Of ``/tmp``, where Ray keeps its logs and what does not fit into memory.
         """
-        number = len(self.hosts) + 1
+        if name in self.hosts:
+            self._remove(self.hosts.pop(name))
+        number = next(self.numbers)
         namespace, address = f"{self.name}-{number}", f"10.231.7.{number}"
         link = f"v{self.name[-8:]}{number}"
         ip("netns", "add", namespace)
@@ -161,7 +165,7 @@ class Switch:
         for each in self.hosts.values():
             own = subprocess.run(
                 ["nsenter", "-t", str(each.pid), "-m", "-r", "sh", "-c", "cat > /etc/hosts"],
-                input=f"127.0.0.1 localhost\n{lines}".encode(), check=False,
+                input=f"127.0.0.1 localhost\n{lines}".encode(), check=False, cwd="/",
             )  # fmt: skip
             assert own.returncode == 0 or each.init.poll() is not None
         return host
@@ -169,12 +173,15 @@ class Switch:
     def close(self) -> None:
         """End every host and the network."""
         for host in self.hosts.values():
-            if host.init.poll() is None:
-                host.kill()
-            if host.init.stdout is not None:
-                host.init.stdout.close()
-        for namespace in [*(host.namespace for host in self.hosts.values()), self.name]:
-            ip("netns", "delete", namespace)
+            self._remove(host)
+        ip("netns", "delete", self.name)
+
+    def _remove(self, host: Host) -> None:
+        if host.init.poll() is None:
+            host.kill()
+        if host.init.stdout is not None:
+            host.init.stdout.close()
+        ip("netns", "delete", host.namespace)
 
 
 def open_switch() -> Switch:

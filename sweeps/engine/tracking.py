@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_store.errors import InputError
+from sweeps.engine.access import check_database, refuse_secrets
 from sweeps.engine.space import PlannedTrial
 from trainables import metric_keys as keys
 from trainables.recipes import to_dict
@@ -37,11 +38,12 @@ def default_uri(results: Path) -> str:
 
 
 def check_server(uri: str) -> None:
-    """Check that an MLflow server answers, before anything is started.
+    """Check that an MLflow server or a PostgreSQL answers and lets us in, before anything is started.
 
     Raises:
-        InputError: It does not, or the address is of no known kind.
+        InputError: It does not, or the address is of no known kind or holds a password.
     """
+    refuse_secrets(uri)
     if uri.startswith(("http://", "https://")):
         try:
             with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
@@ -51,11 +53,13 @@ def check_server(uri: str) -> None:
                 f"the tracking server must answer within {SERVER_TIMEOUT_S} s, but {uri} does not ({error}); start it, "
                 "or leave --tracking-uri out to record in a local file"
             ) from error
-    if not uri.startswith(("sqlite:////", "postgresql", "mysql")):
+    if not uri.startswith(("sqlite:////", "postgresql")):
         raise InputError(
-            f"--tracking-uri must be http(s)://, sqlite:////absolute/path, postgresql:// or mysql://, but got {uri!r}; "
+            f"--tracking-uri must be http(s)://, sqlite:////absolute/path or postgresql+psycopg2://, but got {uri!r}; "
             "leave it out to record in a local file"
         )
+    if uri.startswith("postgresql"):
+        check_database(uri)
 
 
 class Tracking:
@@ -70,7 +74,7 @@ class Tracking:
             uri: Of the tracking store.
             experiment: Name of the experiment, made when missing.
             sweep: The sweep's name, a tag of all its runs.
-            results: Artifacts of a local store go below it.
+            results: Artifacts go below it where no server takes them.
             tags: Tags of every run: profile, store and split.
             question: Shown as the experiment's description when it is made.
         """
@@ -84,7 +88,8 @@ class Tracking:
             warnings.simplefilter("ignore")
             self.client = MlflowClient(uri)
             found = self.client.get_experiment_by_name(experiment)
-            location = (results / "mlartifacts" / experiment).as_uri() if local else None
+            served = uri.startswith("http")  # else files go where we say, not below the current folder
+            location = None if served else (results / "mlartifacts" / experiment).as_uri()
             self.experiment_id = (
                 found.experiment_id
                 if found
