@@ -190,7 +190,7 @@ def inspect(results: Path, *, store: str | None) -> list[str]:
         asked = {
             task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                 str(results), mark, store
-            ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}:{node['NodeManagerPort']})"
             for node in nodes
         }
         began = time.time()

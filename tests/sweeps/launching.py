@@ -68,3 +68,17 @@ def wait_until(condition: Callable[[], object], seconds: float = 900) -> None:
 def has_come_to(results: Path, checkpoints: int, finished: int) -> bool:
     saved = list(results.glob("sweeps/*/trials/*/attempt-*/epoch-*"))
     return len(saved) >= checkpoints and len(finished_results(results)) >= finished
+
+
+def epochs_trained_twice(results: Path) -> list[str]:
+    """Return the epochs that two attempts at a trial have saved: each was trained once more than there was need to.
+
+    An attempt keeps its last two checkpoints, and starts after the last one of the attempt before.
+    """
+    seen, twice = set(), []
+    for path in sorted(results.glob("sweeps/*/trials/*/attempt-*/epoch-*")):
+        epoch = f"{path.parents[1].name}/{path.name}"
+        twice += [epoch] if epoch in seen else []
+        seen.add(epoch)
+    assert seen
+    return twice

@@ -7,12 +7,14 @@ from sweeps.engine.launch import run
 from sweeps.engine.space import PlannedTrial, Setting, Sweep
 
 EPOCHS = 4
+STEPS = 3
+"""An epoch: the 96 crops of the tests' store; where shards are to be heavy, a part of them."""
 
 
 def trials(setting: Setting) -> list[PlannedTrial]:
     """Plan three students of different seeds."""
     config = setting.config("Lite0")
-    recipe = replace(config.recipe, epochs=EPOCHS, warmup_epochs=1, patience=EPOCHS)
+    recipe = replace(config.recipe, epochs=EPOCHS, warmup_epochs=1, patience=EPOCHS, max_steps_per_epoch=STEPS)
     return [
         PlannedTrial(name=f"seed={seed}", role="student", config=replace(config, recipe=recipe, init_seed=seed))
         for seed in range(3)
