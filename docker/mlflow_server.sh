@@ -11,6 +11,7 @@ export PGPASSWORD
 database="postgresql+psycopg2://mlflow@$POSTGRES_HOST/mlflow"
 # One clear line where either store refuses us; MLflow itself would try for minutes and print a traceback.
 python -m sweeps.engine.access "$database" "$ARTIFACTS"
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # nobody submits jobs to it, and eight processes would wait for them
 exec mlflow server \
     --backend-store-uri "$database" \
     --artifacts-destination "$ARTIFACTS" \

@@ -105,9 +105,10 @@ def _refusal(address: str, error: Exception) -> str:
             f"a sweep must be started on a node of its cluster, but this machine is none of {address}'s "
             f"({text[:200]}); log in to one, run ray start --address here first, or use ray job submit"
         )
-    return (
-        f"--address must be a running Ray cluster, but {address} does not answer as one ({text[:200]}); start it with "
-        "ray start --head, or leave --address out"
+    return (  # a cluster that asks for a token says no more to a process that has none
+        f"--address must be a Ray cluster that this process may join, but {address} takes its connection and no more "
+        f"({text[:200]}); start it with ray start --head, and where it asks for a token set RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN_PATH to the file that the head was started with"
     )
 
 

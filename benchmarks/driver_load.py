@@ -1,0 +1,141 @@
+"""What 1,000 trials that do nothing cost the driver: ours or stock Ray Tune's, in a process of its own.
+
+``python -m benchmarks.driver_load ours|stock TRIALS`` prints JSON: CPU seconds of the driver at each trial's end, and
+its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if there were 64 nodes of one CPU.
+
+Ours is what ``sweeps/engine/tune.py`` hands Tune: the plan, the recorder, the journal with its fsyncs. Records end
+there: MLflow's client takes no part on either side, and stock Tune keeps the loggers and the state that it keeps by
+default.
+"""
+
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0"}
+
+import ray
+from ray import tune
+
+from sweeps.engine.journal import open_journal
+from sweeps.engine.places import Places
+from sweeps.engine.plan import Added, Plan
+from sweeps.engine.recorder import Recorder
+from sweeps.engine.resources import Capacity
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting
+from sweeps.engine.terminal import Terminal
+
+CPUS = 64
+ACTORS = 32
+EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5}
+RESULT = {"metrics": {"val_accuracy": 0.5}, "graph": {"digest": "g"}, "model": "m", "undefined": {}}
+
+
+class DoesNothing(tune.Trainable):
+    """Ends with its first step and leaves a result, as a trial does; its actor is used for the next one."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take up a trial."""
+        self.folder = Path(config["assignment"]["folder"]) / f"attempt-{config['assignment']['attempt']:04d}"
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up another trial."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Write the result, and return what ends the trial."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "result.json").write_text(json.dumps(RESULT))
+        return {"epoch": 1, "history": [EPOCH], "complete": True, "done": True}
+
+    def alive(self) -> None:
+        """Answer the driver."""
+
+
+class Meter(tune.Callback):
+    """Notes the driver's CPU seconds as each trial ends."""
+
+    def __init__(self) -> None:
+        """Start with no trial."""
+        self.cpu_s: list[float] = []
+
+    def on_trial_complete(self, **_: object) -> None:  # type: ignore[override]
+        """Note it."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self.cpu_s.append(used.ru_utime + used.ru_stime)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune nothing to pickle."""
+        return {}
+
+
+def main(which: str, num_trials: int) -> None:
+    """Run the trials and print the figures."""
+    if which == "ours":
+        os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # as a sweep's launch sets it
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ACTORS)
+    ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    meter = Meter()
+    with tempfile.TemporaryDirectory(prefix="driver_load_") as folder:
+        space: dict[str, Any] | None = None
+        if which == "ours":
+            plan, recorder = _engine(Path(folder) / "sweep", num_trials)
+            callbacks: list[tune.Callback] = [recorder, meter]
+            config = tune.TuneConfig(search_alg=plan, num_samples=-1, reuse_actors=True)
+        else:
+            place = tune.sample_from(lambda _: f"{folder}/trials/{os.urandom(8).hex()}")
+            space = {"assignment": {"folder": place, "attempt": 1}}
+            callbacks, config = [meter], tune.TuneConfig(num_samples=num_trials, reuse_actors=True)
+        tune.Tuner(
+            tune.with_resources(DoesNothing, {"cpu": CPUS // ACTORS}),
+            param_space=space,
+            tune_config=config,
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=folder,
+                callbacks=callbacks,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+        if which == "ours":
+            assert len(recorder.journal.state.finished) == num_trials
+        ray.shutdown()
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    sys.stdout.write(json.dumps({"cpu_s": meter.cpu_s, "peak_mb": peak_mb}) + "\n")
+
+
+def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
+    """Return what a sweep of so many trials hands Tune; what would go to MLflow is dropped."""
+    setting = Setting(profile=PROFILES["demo"], seed=0, store_digest="0" * 64, device="cpu", num_threads=1)
+    config = setting.config("Lite0")
+    trials = {
+        f"{index:064d}"[::-1]: PlannedTrial(name=f"{index}", role="student", config=config)
+        for index in range(num_trials)
+    }
+    have = Capacity(workers=ACTORS, cpus=CPUS // ACTORS, gpus=0.0, budget_bytes=2**40, per_card=ACTORS)
+    journal, places = open_journal(folder / "journal.jsonl"), Places(sweep=folder)
+    courier: Any = SimpleNamespace(put=lambda _: None)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - not a file of ours
+        terminal = Terminal(os.fdopen(os.dup(nowhere.fileno()), "w"))
+    recorder = Recorder(journal, places, courier, terminal, max_failures=0)
+
+    def more() -> "Future[Added] | None":
+        return None
+
+    plan = Plan(trials, dict.fromkeys(trials, 1), have, journal, places, recorder.started, more)
+    plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
+    plan.look = recorder.take_results
+    return plan, recorder
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
