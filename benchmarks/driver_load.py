@@ -24,9 +24,11 @@ os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNING
 import ray
 from ray import tune
 
+from sweeps.engine.energy import Energy
 from sweeps.engine.journal import open_journal
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
+from sweeps.engine.progress import Progress
 from sweeps.engine.recorder import Recorder
 from sweeps.engine.resources import Capacity
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
@@ -34,8 +36,8 @@ from sweeps.engine.terminal import Terminal
 
 CPUS = 64
 ACTORS = 32
-EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5}
-RESULT = {"metrics": {"val_accuracy": 0.5}, "graph": {"digest": "g"}, "model": "m", "undefined": {}}
+EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5, "epoch/seconds": 0.01}
+RESULT = {"metrics": {"val_accuracy": 0.5, "seconds": 0.01}, "graph": {"digest": "g"}, "model": "m", "undefined": {}}
 
 
 class DoesNothing(tune.Trainable):
@@ -126,14 +128,16 @@ def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
     courier: Any = SimpleNamespace(put=lambda _: None)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - not a file of ours
         terminal = Terminal(os.fdopen(os.dup(nowhere.fileno()), "w"))
-    recorder = Recorder(journal, places, courier, terminal, max_failures=0)
+    exporter: Any = SimpleNamespace(put=lambda _, then: then())  # no model, no ONNX file
+    progress = Progress(terminal, journal, lambda: trials, lambda _: 1, have)
+    recorder = Recorder(journal, places, courier, exporter, terminal, progress, Energy(None), max_failures=0)
 
     def more() -> "Future[Added] | None":
         return None
 
     plan = Plan(trials, dict.fromkeys(trials, 1), have, journal, places, recorder.started, more)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
-    plan.look = recorder.take_results
+    plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
     return plan, recorder
 
 

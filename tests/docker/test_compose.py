@@ -263,7 +263,7 @@ def saved(results: Path) -> int:
 
 REFUSED = {
     "no token": ({"RAY_AUTH_MODE": "disabled"}, "where it asks for a token set RAY_AUTH_MODE=token"),
-    "another token": ({"RAY_AUTH_TOKEN_PATH": "/results/token"}, "must hold the cluster's token"),
+    "another token": ({"RAY_AUTH_TOKEN_PATH": "/results/token"}, "where it asks for a token set RAY_AUTH_MODE=token"),
     "another Ray": ({"PYTHONPATH": "/app:/results/older"}, "must run the same Ray and Python"),
 }
 

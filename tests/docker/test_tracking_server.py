@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_eight_trials_at_once_and_a_restart_lose_and_double_nothing(
             courier.put(lambda tracking: tracking.start(name, planned(number)))
             for epoch in range(1, EPOCHS + 1):
                 history.append({"epoch/train_loss": 1.0 / (epoch + number)})
-                courier.put(lambda tracking, so_far=tuple(history): tracking.curves(name, so_far))
+                courier.put(partial(Tracking.curves, trial=name, history=tuple(history)))
                 if epoch == EPOCHS // 2:
                     half.wait()
                     away.wait()
