@@ -183,6 +183,26 @@ def inspect(results: Path, *, store: str | None) -> list[str]:
         InputError: A node does not answer, has other versions, another clock, a full disk, or does not see the
             results or the store; names it.
     """
+    began = time.time()
+    reports = ask(results, store=store)
+    refuse(reports, began=began, ended=time.time(), results=str(results), store=store)
+    kinds = {report["cpu"] for report in reports.values()}
+    lines = [f"{len(reports)} nodes answer, with the same versions, clocks and results folder"]
+    if len(kinds) > 1:
+        lines.append(f"CPUs differ ({', '.join(sorted(kinds))}): a trial that moves between them may end in other bits")
+    return lines
+
+
+def ask(results: Path, *, store: str | None) -> dict[str, dict[str, Any]]:
+    """Let every node look around, all at the same time, and return what each saw, by its name and address.
+
+    Args:
+        results: The results folder, in which a file is made for them to see.
+        store: A store that the workers read by themselves, or None.
+
+    Raises:
+        InputError: A node does not answer, or cannot run a task.
+    """
     mark = f".cluster-{os.getpid()}"
     (results / mark).touch()
     try:
@@ -194,7 +214,6 @@ def inspect(results: Path, *, store: str | None) -> list[str]:
             ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}:{node['NodeManagerPort']})"
             for node in nodes
         }
-        began = time.time()
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_S)
         if silent:
             raise InputError(
@@ -210,14 +229,9 @@ def inspect(results: Path, *, store: str | None) -> list[str]:
                     f"every node must run a task, but {asked[answer]} does not "
                     f"({' '.join(str(error).split())[-300:]}); look at its disk and at its logs below /tmp/ray"
                 ) from error
+        return reports
     finally:
         (results / mark).unlink()
-    refuse(reports, began=began, ended=time.time(), results=str(results), store=store)
-    kinds = {report["cpu"] for report in reports.values()}
-    lines = [f"{len(reports)} nodes answer, with the same versions, clocks and results folder"]
-    if len(kinds) > 1:
-        lines.append(f"CPUs differ ({', '.join(sorted(kinds))}): a trial that moves between them may end in other bits")
-    return lines
 
 
 def refuse(

@@ -1,6 +1,7 @@
 """The command line that every sweep shares."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,12 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--residency", default=RESIDENCIES[0], help=f"{where} (default: {RESIDENCIES[0]})")
     values = vars(parser.parse_args(argv))
     values["profile"] = values["profile"] or ("thesis" if values["store"] else "demo")
+    if re.match(r"\w+:/", str(values["results"])):
+        raise InputError(
+            f"--results must be a folder, but got {values['results']}: the journal is appended to and the lock is held "
+            "there, which a bucket cannot do; name a folder that all nodes mount, and a bucket for the tracking "
+            "server's files (docs/cluster.md)"
+        )
     values["results"] = values["results"].resolve()
     _check_search(sweep, values)
     values["num_trials"] = values["num_trials"] or (1 if values["smoke"] else TRIALS)

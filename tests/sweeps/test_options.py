@@ -25,6 +25,7 @@ def test_defaults() -> None:
         (["--threads", "0"], "--threads must be at least 1, but got 0"),
         (["--seed", "-1"], "--seed must not be negative, but got -1"),
         (["--address", "ray://head:10001"], "ray job submit"),
+        (["--results", "s3://bucket/sweeps"], "--results must be a folder, but got s3:/bucket/sweeps: the journal"),
     ],
 )
 def test_a_bad_value_is_named(argv: list[str], words: str) -> None:
