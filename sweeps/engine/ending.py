@@ -90,6 +90,8 @@ def catch_up(journal: Journal, planned: Mapping[str, PlannedTrial], places: Plac
             latency = state.latencies.get(state.finished[trial]["graph"]["digest"])
             if latency is not None:
                 tracking.costs(trial, latency)
+            for scores in state.elsewhere.get(trial, {}).values():
+                tracking.costs(trial, scores)
         elif trial in state.attempts:
             tracking.start(trial, row)
             tracking.curves(trial, saved_history(trial, places))

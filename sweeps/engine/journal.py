@@ -29,6 +29,7 @@ class State:
         found: Run ids of the finished trials that another sweep had trained, by trial.
         recorded: Finished trials that tracking has received in full.
         latencies: Values measured of a graph by its digest, each a dict by metric key.
+        elsewhere: Scores of each trial's model on other stores, by the store's name, each a dict by metric key.
         suggested: What a search has chosen, in order: ``point``, ``notes`` and the identity of its ``trial``.
         stopped: The ``epoch`` at which each trial was ended early, and the ``reason``, which is no failure.
         arrivals: The trials that came to a rung of early stopping, in order; see ``asha.Arrival``.
@@ -44,6 +45,7 @@ class State:
     found: dict[str, str] = field(default_factory=dict)
     recorded: set[str] = field(default_factory=set)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
+    elsewhere: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     suggested: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[str, dict[str, Any]] = field(default_factory=dict)
     arrivals: list[dict[str, Any]] = field(default_factory=list)
@@ -78,6 +80,8 @@ class State:
             self.stopped[trial] = {"epoch": event["epoch"], "reason": event["reason"]}
             self.arrivals += [event["arrival"]] if event["arrival"] else []
             self.failed.pop(trial, None)
+        elif kind == "elsewhere":
+            self.elsewhere.setdefault(trial, {})[event["name"]] = event["metrics"]
         elif kind == "latency_fit":
             self.latency_fit = event["fit"]
         elif kind == "latency":

@@ -20,6 +20,7 @@ from sweeps.engine.asha import EarlyStop
 from sweeps.engine.axes import seeded
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.courier import Courier
+from sweeps.engine.elsewhere import OtherStore, other_store, score_elsewhere, untested
 from sweeps.engine.forecast import Footprint
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.ladder import Ladder, Shape
@@ -61,6 +62,7 @@ class Launch:
         search: Chooses further ones, where the sweep has a space.
         plan: Makes its first trials in another setting.
         manifest: Of the store.
+        other: Another store, that every model is scored on as well.
         label: ``kd_alpha-demo-1a2b3c4d``: name, profile and digest.
         folder: Where it writes.
         uri: Of the tracking store.
@@ -74,6 +76,7 @@ class Launch:
     search: Search | None
     plan: Callable[[Setting], dict[str, PlannedTrial]]
     manifest: Manifest
+    other: OtherStore | None
     label: str
     folder: Path
     uri: str
@@ -132,7 +135,7 @@ def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: Laun
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
         launch = _open_journal(launch, journal, terminal)
         pending = _pending(launch, journal)
-        if journal.state.closed is None or pending:
+        if journal.state.closed is None or pending or untested(launch.other, journal.state):
             code = _work(launch, journal, pending, terminal)
         else:
             terminal.line("done", "nothing left to do: neither torch nor ray was loaded")
@@ -197,6 +200,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
     if options.weights not in (None, "none", "imagenet"):
         setting = with_start(options.weights, sweep, setting, uri, options.results)
     setting, ladder = fitting.with_ladder(setting, options)
+    other = other_store(options.test_store, manifest) if options.test_store else None
 
     def plan(setting: Setting) -> list[PlannedTrial]:
         first = sweep.trials(setting)
@@ -241,6 +245,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
         search=search,
         plan=lambda other: _ordered({other.identity(trial.config): trial for trial in plan(other)}, options),
         manifest=manifest,
+        other=other,
         label=label,
         folder=folder,
         uri=uri,
@@ -368,6 +373,8 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
                 terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
                 return INTERRUPTED
             exporter.finish()
+    if launch.other is not None:
+        score_elsewhere(launch.other, launch.setting, journal, launch.places, terminal)
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
         journal.append("latency", graph=graph, latency=values, node=platform.node())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))

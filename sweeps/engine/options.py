@@ -38,6 +38,7 @@ class Options:
         seed: Of data order, augmentation and initial weights.
         name: Shown in place of the sweep's own name.
         teacher: A model folder or an MLflow run id, or None.
+        test_store: Another store, on whose test split every model is scored as well; or None.
         results: Folder of everything that is written.
         tracking_uri: Of MLflow; None for a sqlite file below ``results``.
         address: Of a Ray cluster; None for this machine alone.
@@ -66,6 +67,7 @@ class Options:
     seed: int
     name: str | None
     teacher: str | None
+    test_store: str | None
     results: Path
     tracking_uri: str | None
     address: str | None
@@ -106,6 +108,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--seed", type=int, default=0, help="of data order, augmentation and initial weights (default: 0)")
     add("--name", help="name of this sweep in place of the file's")
     add("--teacher", help="model folder or MLflow run id to learn from (default: train one first)")
+    add("--test-store", help="another store, on whose test split every model is scored as well")
     add("--results", type=Path, default=RESULTS, help="folder for everything written (default: results/)")
     add("--tracking-uri", help="MLflow server (default: a sqlite file in the results folder)")
     add("--address", help="HOST:PORT of a Ray cluster, or auto on a node of it (default: this machine)")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sweeps.engine import elsewhere
 from sweeps.engine.journal import State
 from sweeps.engine.space import PlannedTrial
 from trainables import metric_keys as keys
@@ -39,6 +40,7 @@ def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str],
     origins = {trial: _origin(trial, planned, state) for trial in planned}
     if len({*filter(None, origins.values())}) > 1:
         columns[ORIGIN] = origins
+    columns |= elsewhere.columns(planned, state)
     rows = [
         [row.name, *_cells(trial, state), *(column[trial] for column in columns.values())]
         for trial, row in planned.items()
