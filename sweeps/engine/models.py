@@ -36,6 +36,11 @@ def given_model(name: str, uri: str, results: Path, *, flag: str = "--teacher") 
     from trainables.artifact_files import content_digest, read_recipe
 
     recipe = read_recipe(folder)
+    if recipe.quantisation != "none":
+        raise InputError(
+            f"{flag} must be a float model, but {folder} holds an int8 one ({recipe.quantisation}); name the model "
+            "that it was made of"
+        )
     return GivenModel(
         folder=str(folder.resolve()),
         digest=content_digest(folder),
