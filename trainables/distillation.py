@@ -141,7 +141,8 @@ def signal_for_epoch(
             device=torch.device(config.device),
             after_batch=sign_of_life,
         )
-        partial = file.with_suffix(f".{os.getpid()}.partial")
+        # Containers on two nodes may have the same process number.
+        partial = file.with_suffix(f".{os.uname().nodename}-{os.getpid()}.partial")
         with partial.open("wb") as stream:
             np.save(stream, logits, allow_pickle=False)
         partial.replace(file)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from analysis.runs import read_runs
 from data_store.errors import InputError
 from sweeps.engine.access import check_database
 from sweeps.engine.courier import Courier
@@ -167,6 +168,7 @@ def test_a_sweep_records_in_postgresql_without_a_server(
     kept = tracking.client.get_run(tracking.run_of(name)).info.artifact_uri
     assert kept.startswith((tmp_path / "results" / "mlartifacts" / "direct").as_uri())
     assert Path(kept.removeprefix("file://"), "model", "recipe.json").is_file()
+    assert [trial.name for trial in read_runs(uri, ["direct-demo-0"]).trials] == ["seed=0"]
 
 
 @pytest.mark.parametrize(
