@@ -113,8 +113,18 @@ def _refusal(address: str, error: Exception) -> str:
 
 
 def device_kind() -> str:
-    """Return ``cuda`` when the cluster has GPUs, else ``cpu``: the driver's own machine says nothing about it."""
-    return "cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
+    """Return ``cuda`` when the cluster has GPUs, else ``cpu``: the driver's own machine says nothing about it.
+
+    Raises:
+        InputError: No node runs trials; with workers that are yet to join, what the sweep runs on is not known.
+    """
+    have = ray.cluster_resources()
+    if not have.get("CPU"):
+        raise InputError(
+            "a cluster must have a node with CPUs for trials, but none has joined; start workers with ray start "
+            "--address=HEAD:6379, then run the same command again"
+        )
+    return "cuda" if have.get("GPU", 0) > 0 else "cpu"
 
 
 def look(results: str, mark: str, store: str | None) -> dict[str, Any]:

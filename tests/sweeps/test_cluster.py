@@ -86,6 +86,17 @@ def test_a_cluster_that_does_not_answer_is_named_in_seconds() -> None:
         cluster.connect("127.0.0.1:9")
 
 
+def test_a_cluster_to_which_no_worker_has_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head without CPUs: whether the workers will have GPUs, and so which trials these are, is not known."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"memory": 1e9, "node:__internal_head__": 1.0})
+    with pytest.raises(InputError, match="none has joined; start workers with ray start --address"):
+        cluster.device_kind()
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 16.0})
+    assert cluster.device_kind() == "cpu"
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    assert cluster.device_kind() == "cuda"
+
+
 def node(**resources: float) -> dict[str, Any]:
     return {"Alive": True, "Resources": resources}
 
