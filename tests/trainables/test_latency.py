@@ -1,4 +1,6 @@
 import shutil
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from trainables import latency
 from trainables import metric_keys as keys
 from trainables.architectures import build
-from trainables.artifact_files import INT8_FILE
+from trainables.artifact_files import INT8_FILE, ONNX_FILE, ModelRecipe
 from trainables.artifacts import recipe_for, save_model
 from trainables.latency import MODES, Latency, interleaved, measure, recorded, steadiest, summarise
 from trainables.onnx_files import export_onnx
@@ -16,8 +18,7 @@ ONE = Latency(p50_ms=1.0, p90_ms=1.0, ratio=1.0, noise=1.0)
 
 
 def test_a_summary_of_known_samples() -> None:
-    seconds = np.column_stack([np.linspace(0.010, 0.020, 101), np.full(101, 0.030)])
-    row = summarise(seconds)
+    row = summarise(np.linspace(0.010, 0.020, 101), np.full(101, 0.030))
     assert row.p50_ms == pytest.approx(15.0)
     assert row.p90_ms == pytest.approx(19.0)
     assert row.ratio == pytest.approx(0.5)
@@ -25,26 +26,47 @@ def test_a_summary_of_known_samples() -> None:
 
 
 @pytest.mark.parametrize("settling", [5, 2])
-def test_the_two_are_timed_in_turn_after_a_warm_up(settling: int) -> None:
+def test_all_are_timed_in_turn_after_a_warm_up(settling: int) -> None:
     calls: list[str] = []
-    samples = interleaved(lambda: calls.append("run"), lambda: calls.append("reference"), 8, settling)
-    assert samples.shape == (8, 2)
-    assert calls == ["run", "reference"] * (len(calls) // 2)
-    assert len(calls) >= 2 * (8 + 2 * settling)  # the warm-up
+    names = ["reference", "first", "second"]
+    samples = interleaved([partial(calls.append, name) for name in names], 8, settling)
+    assert samples.shape == (8, 3)
+    assert calls == names * (len(calls) // 3)
+    assert len(calls) >= 3 * (8 + 2 * settling)  # the warm-up
 
 
-def test_a_noisy_round_is_repeated_and_the_least_noisy_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rounds(*noises: float) -> list[Latency]:
-        left = [Latency(p50_ms=1.0, p90_ms=1.0, ratio=1.0, noise=noise) for noise in noises]
-        monkeypatch.setattr(latency, "summarise", lambda _: left.pop(0))
-        monkeypatch.setattr(latency, "interleaved", lambda *_: np.zeros((1, 2)))
-        assert steadiest(lambda: None, lambda: None, MODES[0]).noise == min(noises)
-        return left
+def test_the_warm_up_goes_on_until_no_median_drifts(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1.0, 0.9, 0.8, 0.8] + [0.5] * 4)
+    monkeypatch.setattr(latency, "seconds_of", lambda run: run())
+    assert interleaved([lambda: next(times)], 4, 1).tolist() == [[0.5]] * 4
+    climbing = count(1)
+    assert interleaved([lambda: 2.0 ** next(climbing)], 1, 3)[0, 0] == 2.0**61  # 20 medians, and no end
 
-    assert rounds(0.3, 0.05) == []
-    assert rounds(0.3, 0.2, 0.4) == []  # three rounds and no more: the figure stays marked
-    with pytest.raises(AssertionError):
-        rounds(0.05, 0.01)  # a quiet first round is not repeated
+
+def test_a_noisy_graph_is_repeated_without_the_quiet_ones_and_its_least_noisy_round_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rounds(*noises: dict[str, float]) -> list[float]:
+        """Return the noise kept of each graph, of what each round finds by graph."""
+        left = list(noises)
+
+        def timed(runs: list[str], *_: object) -> np.ndarray:
+            assert runs == ["reference", *(name for name in left[0] if name != "reference")]
+            found = {"reference": 0.0, **left.pop(0)}
+            return np.array([[1 - found[name], 1, 1, 1, 1 + found[name]] for name in runs]).T
+
+        monkeypatch.setattr(latency, "interleaved", timed)
+        monkeypatch.setattr(
+            latency, "summarise", lambda own, _: Latency(p50_ms=1, p90_ms=1, ratio=1, noise=own.max() - 1)
+        )
+        kept = steadiest(list(noises[0]), "reference", MODES[0])  # type: ignore[arg-type] # names for functions
+        assert left == []
+        return [round(row.noise, 6) for row in kept]
+
+    assert rounds({"a": 0.05, "b": 0.01}) == [0.05, 0.01]  # a quiet first round is not repeated
+    assert rounds({"a": 0.05, "b": 0.3}, {"b": 0.08}) == [0.05, 0.08]
+    assert rounds({"a": 0.3}, {"a": 0.2}, {"a": 0.4}) == [0.2]  # three rounds and no more: the figure stays marked
+    assert rounds({"reference": 0.2, "a": 0.01}, {"reference": 0.02}) == [0.02, 0.01]
 
 
 def test_modes_and_keys() -> None:
@@ -69,6 +91,25 @@ def test_a_larger_graph_takes_longer_in_a_process_of_its_own(tmp_path: Path) -> 
     assert large.keys() == small.keys()
     assert len(large) == 4 * 2 + 1
     assert large[keys.LATENCY_THREADS] == 1
+
+
+def test_a_model_that_is_the_reference_is_timed_once_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, large = recipe_for("Lite0", 32), recipe_for("B0", 96)
+    save_model(tmp_path, build("Lite0"), reference)
+    (tmp_path / ONNX_FILE).touch()  # eager alone is timed here
+    made: list[object] = []
+    runners = latency._runners
+
+    def noted(graph: Path | ModelRecipe, scratch: Path, num_threads: int, runtimes: list[latency.Runtime]) -> object:
+        made.append(graph)
+        return runners(graph, scratch, num_threads, runtimes)
+
+    monkeypatch.setattr(latency, "_runners", noted)
+    own, other = latency._measure_here([tmp_path, large], reference, 1, 2, ["eager"])
+    assert made == [tmp_path, large]
+    assert own[keys.LATENCY_RATIO] == own[keys.latency("ratio", batch_size=32)] == 1
+    assert other[keys.latency("ratio", batch_size=32)] > 1.3
+    assert own.keys() == other.keys()
 
 
 @pytest.mark.slow
