@@ -1,6 +1,7 @@
 """The collector of the benchmarks: what it runs, keeps and refuses."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -108,4 +109,6 @@ def test_the_projects_own_benchmarks_have_rows() -> None:
     found = sorted(path.stem for path in collector.FOLDER.glob("bench_*.py"))
     assert {"bench_augmentation", "bench_memory", "bench_read"} <= set(found)
     for name in found:
-        assert "def rows() -> list[" in (collector.FOLDER / f"{name}.py").read_text()
+        assert re.search(r"^def rows\(.*\) -> list\[", (collector.FOLDER / f"{name}.py").read_text(), re.MULTILINE), (
+            name
+        )
