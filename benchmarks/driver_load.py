@@ -1,11 +1,11 @@
 """What 1,000 trials that do nothing cost the driver: ours or stock Ray Tune's, in a process of its own.
 
-``python -m benchmarks.driver_load ours|stock TRIALS`` prints JSON: CPU seconds of the driver at each trial's end, and
-its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if there were 64 nodes of one CPU.
+``python -m benchmarks.driver_load ours|stock|bare TRIALS`` prints JSON: CPU seconds of the driver at each trial's end,
+and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if there were 64 nodes of one CPU.
 
 Ours is what ``sweeps/engine/tune.py`` hands Tune: the plan, the recorder, the journal with its fsyncs. Records end
-there: MLflow's client takes no part on either side, and stock Tune keeps the loggers and the state that it keeps by
-default.
+there: MLflow's client takes no part on any side. Stock Tune is as it comes, with its CSV, JSON and TensorBoard files;
+bare, it is told to write none of these, as ours tells it.
 """
 
 import json
@@ -81,8 +81,9 @@ class Meter(tune.Callback):
 
 def main(which: str, num_trials: int) -> None:
     """Run the trials and print the figures."""
-    if which == "ours":
+    if which in ("ours", "bare"):
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # as a sweep's launch sets it
+    if which == "ours":
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ACTORS)
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     meter = Meter()
