@@ -40,7 +40,7 @@ def rows() -> list[Row]:
     return [
         row(
             "driver's CPU a trial", "stock Ray Tune", ratio, Bar("<=", 1.3),
-            f"{ours_ms:.1f} and {stock_ms:.1f} ms, {bare_ms:.1f} ms without Tune's loggers; {where}; without MLflow's client",
+            f"{ours_ms:.1f} and {stock_ms:.1f} ms, {bare_ms:.1f} ms without Tune's loggers; {where}; no MLflow",
         ),
         row(
             "driver's CPU of its last tenth of trials", "its second tenth", growth, Bar("<=", 1.2),

@@ -1,7 +1,7 @@
 """What 1,000 trials that do nothing cost the driver: ours or stock Ray Tune's, in a process of its own.
 
 ``python -m benchmarks.driver_load ours|stock|bare TRIALS`` prints JSON: CPU seconds of the driver at each trial's end,
-and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if there were 64 nodes of one CPU.
+and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if it were 64 nodes of one.
 
 Ours is what ``sweeps/engine/tune.py`` hands Tune: the plan, the recorder, the journal with its fsyncs. Records end
 there: MLflow's client takes no part on any side. Stock Tune is as it comes, with its CSV, JSON and TensorBoard files;
