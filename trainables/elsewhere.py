@@ -33,7 +33,7 @@ def scored_elsewhere(
         prefix: Of the keys, in place of a split's name.
         device: ``cpu`` or ``cuda``.
         num_threads: CPU threads.
-        max_batches: As of ``training.evaluate``.
+        max_batches: As of ``evaluation.evaluate``.
 
     Raises:
         RuntimeError: The process failed.
@@ -71,8 +71,9 @@ def scored_elsewhere(
 def _main() -> None:
     from data_store.resident import open_mmap
     from trainables.artifacts import load_model
+    from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_positions
     from trainables.quantisation import evaluate_onnx
-    from trainables.training import EVALUATION_BATCH, evaluate, evaluated_positions, fix_threads, laid_out
+    from trainables.training import fix_threads, laid_out
 
     request = json.loads(sys.argv[1])
     fix_threads(request["num_threads"])

@@ -22,9 +22,9 @@ from data_store.resident import SplitCrops, batches
 from trainables.architectures import normalise
 from trainables.artifact_files import INT8_FILE, ModelRecipe
 from trainables.augmentation import to_float
+from trainables.evaluation import EVALUATION_BATCH, evaluated_positions
 from trainables.fake_quantisation import Ranges
 from trainables.onnx_files import INPUT, export_onnx, open_session, run_onnx
-from trainables.training import EVALUATION_BATCH, evaluated_positions
 
 CALIBRATION_CROPS = 256
 _CALIBRATION_BATCH = 32
@@ -97,14 +97,14 @@ def _overrides(file: Path, ranges: Ranges) -> dict[str, list[dict[str, np.float3
 def evaluate_onnx(
     file: Path, recipe: ModelRecipe, crops: SplitCrops, *, num_threads: int, max_batches: int | None = None
 ) -> np.ndarray:
-    """Return what an ONNX file says of a split: logits (n,) float32, as ``training.evaluate`` returns a model's.
+    """Return what an ONNX file says of a split: logits (n,) float32, as ``evaluation.evaluate`` returns a model's.
 
     Args:
         file: ``model.onnx`` or ``model.int8.onnx``.
         recipe: Resolution and normalisation of the input.
         crops: A split.
         num_threads: CPU threads.
-        max_batches: As of ``training.evaluate``.
+        max_batches: As of ``evaluation.evaluate``.
     """
     session = open_session(file, num_threads)
     positions = evaluated_positions(len(crops), batch_size=EVALUATION_BATCH, max_batches=max_batches)

@@ -21,16 +21,16 @@ from trainables import metric_keys as keys
 from trainables.architectures import build, forward, normalise_in_place
 from trainables.artifact_files import ModelRecipe, PruningHistory
 from trainables.artifacts import load_model, recipe_for
-from trainables.augmentation import augment, epoch_parameters, to_float
+from trainables.augmentation import augment, epoch_parameters
 from trainables.data_rules import check_crops
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
+from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_positions
 from trainables.fake_quantisation import FakeQuantised, Ranges
 from trainables.precision import autocast, new_scaler
 from trainables.pruning import prune
+from trainables.ranking import gradients_for_ranking
 from trainables.recipes import Recipe, TrialConfig
 from trainables.start_weights import load_start, origin_of
-
-EVALUATION_BATCH = 64
 
 SoftLabels = Callable[[int], np.ndarray | None]
 """The teacher's logits for an epoch, counted from 1: (crops of the training split,); None without a teacher."""
@@ -236,46 +236,6 @@ def accumulate_gradients(
     return dict(zip(means, values, strict=True))
 
 
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module,
-    recipe: ModelRecipe,
-    crops: SplitCrops,
-    *,
-    device: str,
-    batch_size: int = EVALUATION_BATCH,
-    max_batches: int | None = None,
-) -> np.ndarray:
-    """Return the logits (n,) float32 of a split in its own order, without augmentation.
-
-    Args:
-        model: Set to evaluation mode.
-        recipe: Resolution and normalisation of the input.
-        crops: A split.
-        device: Where the model is.
-        batch_size: Crops at a time.
-        max_batches: Stop after so many, spread evenly over the split (smoke runs); n is then smaller than the
-            split and goes with ``evaluated_positions``.
-    """
-    model.eval()
-    positions = evaluated_positions(len(crops), batch_size=batch_size, max_batches=max_batches)
-    logits = np.empty(len(positions), dtype=np.float32)
-    done = 0
-    for _, crops_u8 in batches(crops, positions, batch_size):
-        images = to_float(crops_u8.to(device, non_blocking=True), recipe.resolution_px)
-        values = forward(model, normalise_in_place(images, recipe.mean, recipe.std))
-        logits[done : done + len(values)] = values.float().cpu().numpy()
-        done += len(values)
-    return logits
-
-
-def evaluated_positions(num_crops: int, *, batch_size: int, max_batches: int | None) -> np.ndarray:
-    """Return the positions that ``evaluate`` visits: all of them, or a capped number spread evenly."""
-    if max_batches is None or num_crops <= max_batches * batch_size:
-        return np.arange(num_crops)
-    return np.linspace(0, num_crops - 1, max_batches * batch_size).astype(np.int64)
-
-
 def run_epoch(
     fit: Fit,
     config: TrialConfig,
@@ -422,37 +382,6 @@ def _begin_iteration(
     fit.optimizer = build_optimizer(config.recipe, fit.model)
     fit.began = fit.best_epoch = fit.epoch
     fit.best_val_loss, fit.best_weights = math.inf, {}
-
-
-def gradients_for_ranking(
-    model: nn.Module,
-    config: TrialConfig,
-    recipe: ModelRecipe,
-    crops: SplitCrops,
-    soft_labels: np.ndarray | None,
-    *,
-    epoch: int,
-) -> None:
-    """Leave in ``model`` the gradients of the trial's loss over the first batches of an epoch.
-
-    The model is in evaluation mode, so that neither dropout nor batch statistics blur what a channel is worth, and
-    its statistics stay as they are.
-    """
-    assert config.pruning is not None
-    device, size = torch.device(config.device), config.micro_batch or config.recipe.batch_size
-    positions = epoch_positions(config, crops, epoch)[: config.pruning.calibration_batches * config.recipe.batch_size]
-    parameters = epoch_parameters(config.recipe.augmentation, len(crops), seed=config.data_seed, epoch=epoch)
-    model.eval().zero_grad(set_to_none=True)
-    for at, crops_u8 in batches(crops, positions, size):
-        rows = torch.from_numpy(parameters[at]).to(device)
-        images = augment(crops_u8.to(device, non_blocking=True), rows, config.recipe.augmentation, recipe.resolution_px)
-        labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
-        soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
-        logits = forward(model, normalise_in_place(images, recipe.mean, recipe.std))
-        parts = distillation_loss(
-            logits, labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
-        )
-        (parts["loss"] * (len(at) / len(positions))).backward()
 
 
 def restore_best(fit: Fit) -> None:

@@ -17,12 +17,13 @@ from trainables import training
 from trainables.architectures import build
 from trainables.artifact_files import INT8_FILE, ONNX_FILE, WEIGHTS_FILE, read_recipe
 from trainables.artifacts import load_model, recipe_for, save_model
+from trainables.evaluation import evaluate
 from trainables.fake_quantisation import FakeQuantised, activation_scale, rounded_outputs, rounded_weight
 from trainables.finish import finish
 from trainables.onnx_files import INPUT
 from trainables.quantisation import evaluate_onnx, images, tensor_ranges
 from trainables.recipes import DEMO_FINE_TUNING, DEMO_TRAINING, TrialConfig
-from trainables.training import Fit, evaluate
+from trainables.training import Fit
 
 MODEL = recipe_for("Lite0", 64)
 FLOAT = TrialConfig(

@@ -22,6 +22,7 @@ from trainables.finish import finish
 from trainables.footprint import graph_of, macs, num_parameters, work
 from trainables.predicted_latency import predict
 from trainables.pruning import CostOf, _cost, dependency_graph, floor_of, prune, removed, thinned, weights_bytes
+from trainables.ranking import gradients_for_ranking
 from trainables.recipes import DEMO_FINE_TUNING, Cost, LatencyRates, Pruning, Scope, TrialConfig
 
 RECIPE = replace(DEMO_FINE_TUNING, epochs=2, warmup_epochs=0, batch_size=8, max_steps_per_epoch=2)
@@ -243,7 +244,7 @@ def test_importance_leaves_weights_statistics_and_generators_alone(crops: Crops)
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    training.gradients_for_ranking(fit.model, config, MODEL, crops.split("train"), None, epoch=1)
+    gradients_for_ranking(fit.model, config, MODEL, crops.split("train"), None, epoch=1)
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(value, before[key]) for key, value in fit.model.state_dict().items())
     whole = {
@@ -251,7 +252,7 @@ def test_importance_leaves_weights_statistics_and_generators_alone(crops: Crops)
     }
     assert len(whole) == len(list(fit.model.parameters()))
     halves = replace(config, micro_batch=4)
-    training.gradients_for_ranking(fit.model, halves, MODEL, crops.split("train"), None, epoch=1)
+    gradients_for_ranking(fit.model, halves, MODEL, crops.split("train"), None, epoch=1)
     for name, parameter in fit.model.named_parameters():
         torch.testing.assert_close(parameter.grad, whole[name], rtol=1e-3, atol=1e-5)
 

@@ -18,7 +18,6 @@ from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING
 from trainables.training import (
     Fit,
     accumulate_gradients,
-    evaluate,
     finished,
     learning_rate,
     restore_best,
@@ -143,17 +142,6 @@ def test_alpha_moves_the_weights_but_not_the_batches(crops: Crops) -> None:
     assert set(results[0][1]) == {"loss", "hard_loss", "soft_loss"}
     for _, parts in results:
         assert math.isfinite(parts["soft_loss"])
-
-
-def test_evaluation_does_not_depend_on_the_batch_size_and_reports_a_capped_part(crops: Crops) -> None:
-    fit = start(CONFIG)
-    val = crops.split("val")
-    whole = evaluate(fit.model, MODEL, val, device="cpu")
-    np.testing.assert_allclose(evaluate(fit.model, MODEL, val, device="cpu", batch_size=3), whole, atol=1e-5)
-    some = evaluate(fit.model, MODEL, val, device="cpu", batch_size=2, max_batches=2)
-    at = training.evaluated_positions(len(val), batch_size=2, max_batches=2)
-    assert at.tolist() == [0, 5, 10, 15]
-    np.testing.assert_allclose(some, whole[at], atol=1e-5)
 
 
 def test_early_stopping_counts_from_the_best_epoch_and_the_best_weights_come_back(crops: Crops) -> None:
