@@ -56,7 +56,7 @@ class DoesNothing(tune.Trainable):
         """Write the result, and return what ends the trial."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "result.json").write_text(json.dumps(RESULT))
-        return {"epoch": 1, "history": [EPOCH], "complete": True, "done": True}
+        return {"epoch": 1, "history": [EPOCH], "complete": True, "refusal": None, "done": True}
 
     def alive(self) -> None:
         """Answer the driver."""

@@ -54,7 +54,7 @@ class FakeTrial(tune.Trainable):
         partial = folder / f".{RESULT_FILE}"
         partial.write_text(json.dumps(result))
         partial.replace(folder / RESULT_FILE)
-        return {"epoch": 1, "history": [epoch], "complete": True, "done": True}
+        return {"epoch": 1, "history": [epoch], "complete": True, "refusal": None, "done": True}
 
     def alive(self) -> None:
         """Answer the driver."""
