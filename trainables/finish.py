@@ -13,7 +13,7 @@ from trainables import metric_keys as keys
 from trainables.artifact_files import WEIGHTS_FILE, ModelRecipe, content_digest
 from trainables.artifacts import save_model
 from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE
-from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_positions
+from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_at_once, evaluated_positions
 from trainables.footprint import graph_of, num_denormals, num_parameters, state_dict_mb, work
 from trainables.metrics import Scores, score
 from trainables.quantisation import evaluate_onnx, quantise
@@ -120,7 +120,8 @@ def _logits(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: SplitCrop
     limit = config.recipe.max_steps_per_epoch
     if config.quantisation != "none":
         return evaluate_onnx(shipped, recipe, crops, num_threads=config.num_threads, max_batches=limit)
-    return evaluate(fit.model, recipe, crops, device=config.device, max_batches=limit)
+    at_once = evaluated_at_once(config)
+    return evaluate(fit.model, recipe, crops, device=config.device, max_batches=limit, at_once=at_once)
 
 
 def _scored(config: TrialConfig, split: str, crops: SplitCrops, logits: np.ndarray) -> tuple[pa.Table, Scores]:

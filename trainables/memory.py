@@ -1,7 +1,8 @@
-"""Peak memory of a trial's training step, predicted without a GPU and without allocating anything.
+"""Peak memory of a trial, predicted without a GPU and without allocating anything.
 
-A training step runs on fake tensors, which have shapes but no data; a dispatch mode adds up the storages that
-are alive after each operation. The peak of two steps is the prediction: the second has the optimizer's state.
+Training steps and a batch of evaluation run on fake tensors, which have shapes but no data; a dispatch mode adds up
+the storages that are alive after each operation. The peak of two steps and of what follows them is the prediction: the
+second step has the optimizer's state, and evaluation begins beside the last step's gradients.
 
 Run as ``python -m trainables.memory``: a JSON list of configs on standard input, a list of bytes on standard
 output.
@@ -21,6 +22,7 @@ from torch.utils._pytree import tree_iter
 
 from trainables.architectures import build, forward
 from trainables.distillation import TEACHER_BATCH
+from trainables.evaluation import evaluated_at_once
 from trainables.fake_quantisation import FakeQuantised
 from trainables.recipes import TrialConfig, from_dict
 from trainables.training import build_optimizer
@@ -82,6 +84,7 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
         frozen = build(teacher[0]).eval().requires_grad_(False) if teacher else None
         optimizer = build_optimizer(config.recipe, model)
         for _ in range(2):
+            optimizer.zero_grad(set_to_none=True)
             images = torch.rand(batch, 3, config.resolution_px, config.resolution_px)
             labels = torch.zeros(batch)
             if frozen is not None and teacher is not None:
@@ -94,8 +97,10 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
                 loss.backward()
                 del logits, loss
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
             del images, labels, part, part_labels
+        with torch.no_grad():  # in float32, whatever the precision of training
+            crops = torch.rand(evaluated_at_once(config), 3, config.resolution_px, config.resolution_px)
+            forward(model.eval(), crops)
     return int(storages.peak_bytes * ALLOCATOR_SLACK) + LIBRARY_BYTES
 
 

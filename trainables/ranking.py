@@ -9,6 +9,7 @@ from trainables.architectures import forward, normalise_in_place
 from trainables.artifact_files import ModelRecipe
 from trainables.augmentation import augment, epoch_parameters
 from trainables.distillation import distillation_loss, epoch_positions
+from trainables.precision import autocast
 from trainables.recipes import TrialConfig
 
 
@@ -36,8 +37,9 @@ def gradients_for_ranking(
         images = augment(crops_u8.to(device, non_blocking=True), rows, config.recipe.augmentation, recipe.resolution_px)
         labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
         soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
-        logits = forward(model, normalise_in_place(images, recipe.mean, recipe.std))
+        with autocast(config):  # as in training: in float32 it would need more than the trial was admitted for
+            logits = forward(model, normalise_in_place(images, recipe.mean, recipe.std))
         parts = distillation_loss(
-            logits, labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
+            logits.float(), labels, teacher_logits=soft, alpha=config.alpha, temperature=config.temperature
         )
         (parts["loss"] * (len(at) / len(positions))).backward()

@@ -43,6 +43,7 @@ class Assignment:
         teacher: Folder of the teacher's model, when alpha is above 0.
         signals: Folder of all teachers' logits, shared by the trials that see the same crops.
         limits: What the model may cost when it is pruned; see ``limits.Limits``.
+        memory_bytes: What it may take of a GPU, or None for all.
     """
 
     config: dict[str, Any]
@@ -54,6 +55,7 @@ class Assignment:
     teacher: str | None = None
     signals: str | None = None
     limits: dict[str, Any] | None = None
+    memory_bytes: int | None = None
 
 
 class DetectorTrial(tune.Trainable):
@@ -83,6 +85,12 @@ class DetectorTrial(tune.Trainable):
         self.assignment = Assignment(**config["assignment"])
         with _traceback_kept(self.assignment):
             self.trial = from_dict(self.assignment.config)
+            if self.trial.device == "cuda":
+                from trainables.gpu_memory import begin_trial
+
+                self.__dict__.pop("fit", None)  # the trial before is over; its tensors count as this one's otherwise
+                self.__dict__.pop("teacher", None)
+                begin_trial(self.assignment.memory_bytes)
             training.fix_threads(self.trial.num_threads)
             check_crops(self.crops, self.trial)
             self.recipe = recipe_for(self.trial.architecture, self.trial.resolution_px)

@@ -24,7 +24,7 @@ from trainables.artifacts import load_model, recipe_for
 from trainables.augmentation import augment, epoch_parameters
 from trainables.data_rules import check_crops
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch
-from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_positions
+from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_at_once, evaluated_positions
 from trainables.fake_quantisation import FakeQuantised, Ranges
 from trainables.precision import autocast, new_scaler
 from trainables.pruning import prune
@@ -249,7 +249,10 @@ def run_epoch(
     parts = train_epoch(fit, config, recipe, train, soft_labels)
     fit.epoch += 1
     limit = config.recipe.max_steps_per_epoch
-    logits = torch.from_numpy(evaluate(fit.model, recipe, val, device=config.device, max_batches=limit))
+    at_once = evaluated_at_once(config)
+    logits = torch.from_numpy(
+        evaluate(fit.model, recipe, val, device=config.device, max_batches=limit, at_once=at_once)
+    )
     at = evaluated_positions(len(val), batch_size=EVALUATION_BATCH, max_batches=limit)
     labels = torch.from_numpy(val.labels[at]).float()
     val_loss = binary_cross_entropy_with_logits(logits, labels).item()

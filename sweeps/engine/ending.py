@@ -65,6 +65,8 @@ def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: 
     tracking.start(trial, planned)
     attempt = attempt_folder(places.trial(trial), journal.state.attempts[trial])
     tracking.curves(trial, saved_history(trial, places))
+    if trial in journal.state.micro_batches:
+        tracking.narrow(trial, journal.state.micro_batches[trial])
     tracking.finish(trial, journal.state.finished[trial], attempt)
     journal.append("recorded", trial=trial)
 

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 TIMED_PIXELS = 32 * 64 * 64
 """Pixels of a timed step: a whole batch at 64 px, fewer crops of larger ones."""
 TIMED_STEPS = 3
+PREDICTION = 2
+"""Moves when ``trainables.memory`` predicts otherwise: what an earlier one predicted is found out again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ def shape_of(config: TrialConfig) -> dict[str, Any]:
 
 def shape_key(config: TrialConfig, teacher: tuple[str, int] | None) -> str:
     """Return the key of a config's memory in the cache."""
-    return digest([shape_of(config), teacher, RECIPE_VERSION])[:16]
+    return digest([shape_of(config), teacher, RECIPE_VERSION, PREDICTION])[:16]
 
 
 class Forecasts:

@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.engine.courier import Courier, may_pass
 from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
 from sweeps.engine.space import PlannedTrial
@@ -12,6 +14,9 @@ from sweeps.engine.terminal import Terminal
 from trainables import metric_keys as keys
 from trainables.artifact_files import content_digest
 from trainables.attempts import MODEL_FOLDER
+
+WAIT_S = 10.0
+"""Seconds that new trials wait for a tracking store to say whether another sweep has trained them."""
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -50,6 +55,41 @@ def take_over(
         terminal.line("found", f"{planned.name}: trained by {run.data.tags['sweep']}")
         found.add(trial)
     return found
+
+
+def take_over_by(
+    courier: Courier,
+    pending: Mapping[str, PlannedTrial],
+    journal: Journal,
+    places: Places,
+    terminal: Terminal,
+    *,
+    wait_s: float = WAIT_S,
+) -> None:
+    """Do the same while trials run: the courier has the tracking store. Where it is away, nothing is found in time."""
+    done: Future[None] = Future()
+
+    def look(tracking: "Tracking") -> None:
+        if not done.set_running_or_notify_cancel():
+            return  # too late: the trials may have started
+        try:
+            take_over(pending, journal, places, tracking, terminal)
+        except Exception as error:  # noqa: BLE001 # told to who asked
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    if courier.away:
+        return
+    courier.put(look)
+    try:
+        done.result(timeout=wait_s)
+    except TimeoutError:
+        if not done.cancel():  # it is at it
+            done.result()
+    except Exception as error:
+        if not may_pass(error):
+            raise
 
 
 def _fetched(run: "Run", folder: Path, tracking: "Tracking") -> bool:

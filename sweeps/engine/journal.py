@@ -4,11 +4,13 @@ Everything that a later launch needs to know is rebuilt from it: what is planned
 what failed, and why; how often each trial was started; which graphs were measured.
 """
 
+import errno
 import json
 import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ class State:
         suggested: What a search has chosen, in order: ``point``, ``notes`` and the identity of its ``trial``.
         stopped: The ``epoch`` at which each trial was ended early, and the ``reason``, which is no failure.
         arrivals: The trials that came to a rung of early stopping, in order; see ``asha.Arrival``.
+        micro_batches: Crops of one forward pass of each trial that ran out of memory, since then.
         latency_fit: Rates from which a search predicts latency; None before they were fitted.
         closed: Whether the sweep's plots and table were made after the last of these events.
     """
@@ -49,6 +52,7 @@ class State:
     suggested: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[str, dict[str, Any]] = field(default_factory=dict)
     arrivals: list[dict[str, Any]] = field(default_factory=list)
+    micro_batches: dict[str, int] = field(default_factory=dict)
     latency_fit: dict[str, Any] | None = None
     closed: dict[str, Any] | None = None
 
@@ -82,6 +86,8 @@ class State:
             self.failed.pop(trial, None)
         elif kind == "elsewhere":
             self.elsewhere.setdefault(trial, {})[event["name"]] = event["metrics"]
+        elif kind == "narrowed":
+            self.micro_batches[trial] = event["micro_batch"]
         elif kind == "latency_fit":
             self.latency_fit = event["fit"]
         elif kind == "latency":
@@ -108,10 +114,16 @@ class Journal:
         entries = [{"event": event["event"], "time": now, **event} for event in events]
         lines = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries)
         with self._lock:
-            with self.path.open("ab") as stream:
-                stream.write(lines)
-                stream.flush()
-                os.fsync(stream.fileno())
+            with self.path.open("ab", buffering=0) as stream:
+                whole = stream.tell()
+                try:
+                    if stream.write(lines) != len(lines):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                    os.fsync(stream.fileno())
+                except OSError:
+                    with suppress(OSError):
+                        stream.truncate(whole)  # half a line would spoil the next one
+                    raise
             for entry in entries:
                 self.state.apply(entry)
 

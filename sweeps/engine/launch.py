@@ -14,7 +14,7 @@ from data_store.errors import InputError
 from data_store.manifest import Manifest, read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
-from sweeps.engine import ending, fitting, preview, resources, result, shelf
+from sweeps.engine import ending, fitting, preview, resources, result, room, shelf
 from sweeps.engine.agenda import Agenda, out_of_reach, with_fine_tuning
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.axes import seeded
@@ -31,7 +31,7 @@ from sweeps.engine.options import Options, parse
 from sweeps.engine.places import Places
 from sweeps.engine.searchers import LISTED, in_order
 from sweeps.engine.searching import Search, representatives
-from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep
+from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep, recipe_digest
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
 from trainables.data_rules import check_store
@@ -113,8 +113,13 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     uri = options.tracking_uri or default_uri(options.results)
     check_server(uri)
     _check_writable(options.results)
-    with launch_log(options.results, terminal) as log:
-        return _run(sweep, options, uri, terminal, log)
+    try:
+        with launch_log(options.results, terminal) as log:
+            return _run(sweep, options, uri, terminal, log)
+    except Exception as error:
+        if room.is_full(error):
+            raise room.refusal(options.results) from error
+        raise
 
 
 def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: LaunchLog) -> int:
@@ -210,7 +215,7 @@ def _plan(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal
         return with_fine_tuning(setting, first) if options.fine_tune else first
 
     def meanwhile() -> None:
-        _start_early(options, manifest, terminal)
+        _start_early(sweep, options, manifest, terminal)
 
     trials = fitting.planned(partial(plan, setting), ladder, meanwhile, preview=options.plan)
     planned = {setting.identity(trial.config): trial for trial in trials}
@@ -277,10 +282,11 @@ def _search_spec(sweep: Sweep, options: Options) -> dict[str, object]:
     return {"search": [options.search, options.max_size_mb, options.max_latency_ms], "axes": axes}
 
 
-def _start_early(options: Options, manifest: Manifest, terminal: Terminal) -> None:
+def _start_early(sweep: Sweep, options: Options, manifest: Manifest, terminal: Terminal) -> None:
     """Start what takes long while memory is predicted, unless the crops do not fit anyhow."""
-    if options.plan:
-        terminal.line("plan", "predicting memory ...")
+    name = f"{options.name or sweep.name}-{options.profile}-"
+    if options.plan or any(is_held(path.parent) for path in shelf.journals(options.results, name)):
+        terminal.line("plan", "predicting memory ...")  # this may be a second driver, which is refused
         return
     if options.address is None:
         preflight(manifest, residency=options.residency)
@@ -412,7 +418,7 @@ def _without_found(
     """Take over what other sweeps have trained, and what is then called for; return what is left to train."""
     from sweeps.engine.found import take_over
 
-    if journal.state.opened is not None and journal.state.opened["fresh"]:
+    if _is_fresh(journal):
         return pending
     while found := take_over(pending, journal, launch.places, tracking, terminal):
         pending = {trial: planned for trial, planned in pending.items() if trial not in found}
@@ -443,6 +449,7 @@ def _tags(setting: Setting, manifest: Manifest) -> dict[str, str]:
     return {
         "profile": setting.profile.name,
         "seed": str(setting.seed),
+        "recipe": recipe_digest(setting.profile),
         "store": manifest.store,
         "store_digest": manifest.digest,
         "split_kind": manifest.split_kind,
@@ -467,7 +474,7 @@ def _train(
 
         def more() -> "Future[Added] | None":
             new = launch.agenda.grow(journal)
-            return pool.submit(_with_predictions, launch, new) if new else None
+            return pool.submit(_added, launch, journal, courier, terminal, new) if new else None
 
         return fit(
             pending,
@@ -504,9 +511,24 @@ def _early_stop(launch: Launch, journal: Journal) -> EarlyStop | None:
     )
 
 
-def _with_predictions(launch: Launch, trials: dict[str, PlannedTrial]) -> "Added":
-    predicted = _predict(launch, trials)
-    return trials, {trial: predicted[planned.config] for trial, planned in trials.items()}
+def _added(
+    launch: Launch, journal: Journal, courier: Courier, terminal: Terminal, new: dict[str, PlannedTrial]
+) -> "Added":
+    """Take over those of the new trials that other sweeps have trained, and predict what the others need."""
+    from sweeps.engine.found import take_over_by
+    from sweeps.engine.plan import Added
+
+    if not _is_fresh(journal):
+        take_over_by(courier, new, journal, launch.places, terminal)
+    left = {trial: planned for trial, planned in new.items() if trial not in journal.state.finished}
+    predicted = _predict(launch, left)
+    needs = {trial: predicted[planned.config] for trial, planned in left.items()}
+    return Added(left, needs, found=len(left) < len(new))
+
+
+def _is_fresh(journal: Journal) -> bool:
+    """Tell whether a sweep trains again what others have trained."""
+    return journal.state.opened is not None and bool(journal.state.opened["fresh"])
 
 
 def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:

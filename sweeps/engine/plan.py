@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
 from ray.tune.search import Searcher
 
@@ -14,8 +14,19 @@ from sweeps.engine.space import PlannedTrial, needs
 from trainables.attempts import claim, latest_checkpoint
 from trainables.trainable import Assignment
 
-Added = tuple[dict[str, PlannedTrial], dict[str, int]]
-"""Trials by identity, and the bytes that each needs."""
+
+class Added(NamedTuple):
+    """Trials that a result has called for.
+
+    Attributes:
+        trials: To run, by identity.
+        predicted: Bytes that each needs.
+        found: Whether others were found trained elsewhere, whose results may call for more.
+    """
+
+    trials: dict[str, PlannedTrial]
+    predicted: dict[str, int]
+    found: bool = False
 
 
 class Plan(Searcher):
@@ -90,6 +101,10 @@ class Plan(Searcher):
         """Free what the trial held; Tune's name for any end of a trial."""
         self.running.pop(trial_id, None)
 
+    def close(self) -> None:
+        """Begin nothing new."""
+        self.closing = True
+
     def reopen(self) -> None:
         """Plan for a new fit: what was stopped between two epochs, or had no end, waits again."""
         state = self.journal.state
@@ -132,9 +147,11 @@ class Plan(Searcher):
         """Take up the trials whose predictions have come."""
         for added in [future for future in self.coming if future.done()]:
             self.coming.remove(added)
-            trials, predicted = added.result()
-            self.predicted |= predicted
-            self.waiting |= trials
+            new = added.result()
+            self.predicted |= new.predicted
+            self.waiting |= new.trials
+            if new.found:
+                self.ask_for_more()
 
     def _drop_orphans(self) -> None:
         """Forget trials that need the model of one that failed: nothing in this launch can make it."""
@@ -156,6 +173,8 @@ class Plan(Searcher):
         self.on_start(trial, planned, self.predicted[trial])
         checkpoint = latest_checkpoint(folder)
         config = planned.config
+        if trial in state.micro_batches:
+            config = replace(config, micro_batch=state.micro_batches[trial])
         return Assignment(
             config=asdict(config),
             trial=trial,
@@ -166,4 +185,5 @@ class Plan(Searcher):
             teacher=str(self.places.model(config.teacher, state)) if config.teacher else None,
             signals=str(self.places.signals) if config.teacher else None,
             limits=self.limits if config.pruning else None,
+            memory_bytes=self.have.budget_bytes if self.have.per_card == 1 else self.predicted[trial],
         )

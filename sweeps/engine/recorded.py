@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_store.errors import InputError
 from sweeps.engine.models import given_model
+from sweeps.engine.tracking import NARROWED_TAG
 from trainables.recipes import RECIPE_VERSION, TrialConfig, identity
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Recorded:
     Attributes:
         name: Shown to people.
         sweep: The sweep that it belongs to.
-        config: What was computed.
+        config: What was computed: with the last micro-batch of a trial that ran out of memory.
         store: Where its store lay.
         store_digest: The store's identity.
         model: Content digest of the model that it ended with.
@@ -67,6 +68,9 @@ def read_trial(client: "MlflowClient", run_id: str) -> Recorded:
             f"{tags.get('revision', 'unknown')[:12]}, and recipe version {RECIPE_VERSION} makes another trial of it; "
             "check that revision out"
         )
+    narrowed = tags.get(NARROWED_TAG)
+    if narrowed is not None:
+        config = dataclasses.replace(config, micro_batch=int(narrowed))
     return Recorded(
         name=str(run.info.run_name),
         sweep=tags["sweep"],

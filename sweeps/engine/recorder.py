@@ -1,6 +1,7 @@
 """Writes down what Tune reports: to the journal first, then to the courier and the terminal."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
+from sweeps.engine import room
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import record_finished, saved_history
@@ -27,6 +29,8 @@ from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
 from trainables.exporter import Exporter
 
 POLL_S, COUNTED_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 1.0, 5.0, 10.0
+OUT_OF_MEMORY = re.compile(r"^torch\.(cuda\.)?OutOfMemoryError", re.MULTILINE)
+"""In a traceback: the trial's own error, not one of a thread or of another library."""
 DEATHS_FORGIVEN = 3
 """A process that dies (out of memory, kill -9) is seldom its trial's fault; one that dies each time is."""
 
@@ -93,6 +97,8 @@ class Recorder(tune.Callback):
         self.on_end: Callable[[], None] = lambda: None
         self.on_retry: Callable[[str, PlannedTrial], None] = lambda *_: None
         self.early_stop: EarlyStop | None = None
+        self.full_disk = False
+        self.on_full_disk: Callable[[], None] = lambda: None
         self._polled = 0.0
         self._sampled = 0.0
         self._counted = 0.0
@@ -221,8 +227,15 @@ class Recorder(tune.Callback):
         self.energy.count(self.progress.running)
         self.progress.ended(name)
         trace, planned = attempt / ERROR_FILE, self.planned[name]
-        if trace.exists():
-            last = trace.read_text().strip().splitlines()[-1].removeprefix("data_store.errors.InputError: ")
+        said = trace.read_text().strip() if trace.exists() else ""
+        if room.SAID.search(said) or (not said and room.is_short(self.places.sweep)):
+            self.full_disk = True
+            self.on_full_disk()
+            return  # no fault of the trial: it stays open
+        if OUT_OF_MEMORY.search(said) and self._narrowed(name, planned):
+            return
+        if said:
+            last = said.splitlines()[-1].removeprefix("data_store.errors.InputError: ")
             reason, counted, allowed = f"{last} (log: {trace})", self.raised, self.max_failures
         else:
             reason, counted = f"its process died (log: {attempt})", self.deaths
@@ -239,6 +252,22 @@ class Recorder(tune.Callback):
         self.terminal.event(f"{planned.name:<12} failed: {reason}")
         self.on_end()
 
+    def _narrowed(self, name: str, planned: PlannedTrial) -> bool:
+        """Let a trial that ran out of memory wait for another attempt at half its micro-batch; False at single crops.
+
+        Gradients are accumulated to the same batch, so what it computes is the same up to rounding and batch
+        statistics.
+        """
+        recipe = planned.config.recipe
+        before = self.journal.state.micro_batches.get(name, planned.config.micro_batch or recipe.batch_size)
+        if before == 1:
+            return False
+        now = (before + 1) // 2
+        self.journal.append("narrowed", trial=name, micro_batch=now)
+        self.terminal.event(f"{planned.name:<12} ran out of memory: goes on with a micro-batch of {now}, not {before}")
+        self.on_retry(name, planned)
+        return True
+
     def _has_died(self, ending: Ending) -> bool:
         """Ask a worker now and then whether it lives; it answers between two epochs of its next trial."""
         now = time.monotonic()
@@ -247,6 +276,8 @@ class Recorder(tune.Callback):
         if ending.probe is None:
             ending.probe = ending.worker.alive.remote()
         ending.probed = now
+        if room.is_short(self.places.sweep):
+            return True  # what went wrong there could not be written down
         if not ray.wait([ending.probe], timeout=0)[0]:
             return False
         probe, ending.probe = ending.probe, None

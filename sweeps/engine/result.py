@@ -31,7 +31,8 @@ def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str],
     """Return the header, and one row of cells a trial in the order of the plan; a failed or stopped one says so.
 
     Where a trial trains another one of the same table on, ``gain`` is what its validation accuracy gained. Where not
-    all trials started from the same, it is said from what. A validation accuracy with a mark has an alarm.
+    all trials started from the same, it is said from what. A validation accuracy with a mark has an alarm. A trial that
+    ran out of memory says with which micro-batch it went on.
     """
     tuned = {trial: _trained_on(row, planned) for trial, row in planned.items()}
     columns: dict[str, dict[str, str]] = {}
@@ -42,10 +43,15 @@ def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str],
         columns[ORIGIN] = origins
     columns |= elsewhere.columns(planned, state)
     rows = [
-        [row.name, *_cells(trial, state), *(column[trial] for column in columns.values())]
+        [_name(trial, row, state), *_cells(trial, state), *(column[trial] for column in columns.values())]
         for trial, row in planned.items()
     ]
     return [*HEADER, *columns], rows
+
+
+def _name(trial: str, planned: PlannedTrial, state: State) -> str:
+    narrow = state.micro_batches.get(trial)
+    return planned.name if narrow is None else f"{planned.name} (micro-batch {narrow})"
 
 
 def alarms(planned: Mapping[str, PlannedTrial], state: State) -> list[str]:

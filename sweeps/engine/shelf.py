@@ -8,7 +8,7 @@ from sweeps.engine.journal import State, read_state
 from sweeps.engine.lock import is_held
 
 HEADER = ("sweep", "state", "trials", "finished", "stopped", "failed", "profile", "seed", "store")
-CARD = ("profile", "seed", "store_digest")
+CARD = ("profile", "seed", "store_digest", "recipe")
 """Tags that two halves of one sweep share."""
 
 
@@ -58,7 +58,7 @@ def to_extend(results: Path, prefix: str, tags: dict[str, str]) -> str:
         tags: Of the sweep that asks.
 
     Raises:
-        InputError: There is none, or it has another store or seed.
+        InputError: There is none, or it has another store, seed or recipe.
     """
     found = [path for path in journals(results, f"{prefix}-") if path.parent.name.rpartition("-")[0] == prefix]
     if not found:
@@ -67,7 +67,7 @@ def to_extend(results: Path, prefix: str, tags: dict[str, str]) -> str:
     opened = read_state(found[-1]).opened
     before = opened["tags"] if opened else {}
     for key in CARD:
-        if before.get(key) != tags[key]:
+        if before.get(key, tags[key]) != tags[key]:  # a sweep of before the key was recorded does not say
             raise InputError(
                 f"--extend goes on with the same {key}, but {label} has {json.dumps(before.get(key))} and this command "
                 f"{json.dumps(tags[key])}; leave --extend out to start another sweep"

@@ -1,12 +1,13 @@
 """What a sweep file says: its name, its question and its trials; and the setting that it says them in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from trainables.recipes import (
     DEMO_FINE_TUNING,
     DEMO_TRAINING,
+    RECIPE_VERSION,
     THESIS_FINE_TUNING,
     THESIS_TRAINING,
     LatencyRates,
@@ -14,6 +15,7 @@ from trainables.recipes import (
     Quantisation,
     Recipe,
     TrialConfig,
+    digest,
     identity,
 )
 
@@ -67,6 +69,12 @@ PROFILES = {
         note="the settings of report SCSE23-0504: SGD, warm-up and cosine, 224 px, ImageNet start",
     ),
 }
+
+
+def recipe_digest(profile: Profile) -> str:
+    """Return 8 hex digits of all that decides how a profile's models are trained, and from where."""
+    recipes = [asdict(replace(recipe, name="")) for recipe in (profile.recipe, profile.fine_tuning)]
+    return digest([RECIPE_VERSION, recipes, profile.weights, profile.fine_tuned_models])[:8]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ SERVER_TIMEOUT_S = 5
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
 """Of the lines in MLflow's charts: told apart by colour-blind readers too (Okabe and Ito, 2008), and grey."""
 LONGEST_DATASET_DIGEST = 36  # MLflow's limit
+NARROWED_TAG = "micro_batch_after_out_of_memory"
 FOUND_TAG = "found."
 """Start of the parent run's tags that name runs of other sweeps."""
 
@@ -184,6 +185,10 @@ class Tracking:
         run_id = self.run_of(trial)
         self.client.set_tag(run_id, "reason", reason)
         self.client.set_terminated(run_id, "FAILED")
+
+    def narrow(self, trial: str, micro_batch: int) -> None:
+        """Note that a trial ran out of memory, and the micro-batch with which it went on."""
+        self.client.set_tag(self.run_of(trial), NARROWED_TAG, str(micro_batch))
 
     def stop_early(self, trial: str, epoch: int, reason: str) -> None:
         """Mark a trial's run as killed, with the epoch after which it was stopped for good and why."""

@@ -149,6 +149,7 @@ def fit(
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
     plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
+    recorder.on_full_disk = plan.close
     recorder.early_stop, plan.limits = early_stop, asdict(limits) if limits else None
     trainable = tune.with_resources(
         tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}
@@ -159,7 +160,7 @@ def fit(
             while True:
                 _fit_once(trainable, plan, recorder, places)
                 recorder.give_up_endings()
-                again = recorder.lost_worker and not interruption.asked
+                again = recorder.lost_worker and not (interruption.asked or recorder.full_disk)
                 recorder.lost_worker = False
                 plan.reopen()
                 progress.stopped(plan.waiting)
@@ -175,6 +176,8 @@ def fit(
     if left:
         trials = list(recorder.open)
         courier.put(lambda tracking: tracking.stop(trials))
+    if recorder.full_disk:
+        raise room.refusal(places.sweep)
     return not left
 
 

@@ -1,10 +1,13 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from data_store.errors import InputError
-from sweeps.engine.journal import open_journal
+from sweeps.engine.journal import Journal, open_journal
+from sweeps.engine.room import is_full, refusal
 
 
 def test_state_is_rebuilt_from_the_file(tmp_path: Path) -> None:
@@ -56,3 +59,40 @@ def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path: Path,
     path.write_text(f"{good}\n{line}\n{good}\n")
     with pytest.raises(InputError, match=r"line 2 of .*journal.jsonl"):
         open_journal(path)
+
+
+def test_a_full_disk_leaves_whole_lines_and_what_follows_is_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path / "journal.jsonl")
+    journal.append("started", trial="a", attempt=1, name="A")
+    whole = journal.path.read_bytes()
+
+    def full(_: int) -> None:
+        assert len(journal.path.read_bytes()) > len(whole)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as told:
+            journal.append("recorded", trial="a")
+    assert is_full(told.value)
+    assert is_full(_caused_by(told.value))
+    assert not is_full(OSError(errno.EACCES, "Permission denied"))
+    assert (journal.path.read_bytes(), journal.state.recorded) == (whole, set())
+    journal.append("recorded", trial="a")  # after room was made
+    assert open_journal(journal.path).state.recorded == {"a"}
+
+
+def _caused_by(error: BaseException) -> Exception:
+    try:
+        raise RuntimeError("a library's own") from error
+    except RuntimeError as wrapped:
+        return wrapped
+
+
+def test_a_journal_on_a_device_that_is_always_full_is_refused_in_words() -> None:
+    journal = Journal(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space left on device"):
+        journal.append("recorded", trial="a")
+    assert "make room, then give the same command again" in str(refusal(Path("/results")))

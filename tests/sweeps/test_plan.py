@@ -150,7 +150,7 @@ def test_trials_that_a_result_calls_for_are_taken_in_when_their_memory_is_known(
     plan.on_trial_complete("1")
     plan.ask_for_more()
     assert plan.suggest("2") is None
-    coming.set_result(({second: rows[second]}, {second: 10}))
+    coming.set_result(Added({second: rows[second]}, {second: 10}))
     assert name_of(plan.suggest("2")) == "alpha=0"
     plan.on_trial_complete("2")
     plan.ending = {second}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sweeps.engine import room
 from sweeps.engine.energy import Energy
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.places import Places
@@ -192,3 +193,17 @@ def test_a_pruned_model_over_a_limit_is_no_failure(tmp_path: Path) -> None:
     assert bench.journal.state.stopped["t"] == {"epoch": 0, "reason": result["refusal"]}
     assert (bench.ends, bench.journal.state.failed) == (1, {})
     assert "9.80 MB are above" in bench.screen.getvalue()
+
+
+@pytest.mark.parametrize("said", ["OSError: [Errno 28] No space left on device", ""])
+def test_a_full_disk_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """With its traceback, or with none because that could not be written either."""
+    bench = Bench(tmp_path)
+    closed: list[str] = []
+    bench.recorder.on_full_disk = lambda: closed.append("plan")
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    (bench.folder / ERROR_FILE).write_text(f"Traceback\n{said}\n" if said else "")
+    bench.recorder.on_trial_error(trial=bench.trial)
+    assert (closed, bench.recorder.full_disk, bench.retried) == (["plan"], True, [])
+    assert bench.journal.state.failed == {}
+    assert bench.recorder.open == {"t"}  # the next launch takes it up

@@ -1,5 +1,6 @@
 """Which sweeps there are, and under which name one goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from data_store.errors import InputError
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
 from sweeps.engine.shelf import listing, next_name, to_extend
+from sweeps.engine.space import PROFILES, recipe_digest
 
-TAGS = {"profile": "demo", "seed": "0", "store_digest": "d", "store": "/faces"}
+TAGS = {"profile": "demo", "seed": "0", "store_digest": "d", "store": "/faces", "recipe": "r"}
 
 
 def plant(results: Path, label: str, **tags: str) -> None:
@@ -50,3 +52,16 @@ def test_extending_needs_a_sweep_of_the_same_store_seed_and_profile(tmp_path: Pa
     assert to_extend(tmp_path, "kd_alpha-demo", TAGS) == "kd_alpha-demo-1"
     with pytest.raises(InputError, match='same store_digest, but kd_alpha-demo-1 has "d" and this command "e"'):
         to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "store_digest": "e"})
+    with pytest.raises(InputError, match='same recipe, but kd_alpha-demo-1 has "r" and .* "q"; leave --extend out'):
+        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "recipe": "q"})
+
+
+def test_whatever_decides_the_training_changes_a_profiles_recipe() -> None:
+    demo = PROFILES["demo"]
+    assert recipe_digest(replace(demo, note="other words")) == recipe_digest(demo)
+    changed = [
+        replace(demo, recipe=replace(demo.recipe, learning_rate=0.5)),
+        replace(demo, fine_tuning=replace(demo.fine_tuning, epochs=9)),
+        replace(demo, weights="imagenet"),
+    ]
+    assert len({recipe_digest(profile) for profile in [demo, *changed]}) == 4
