@@ -125,8 +125,8 @@ def fit(
     start_ray(options.address)
     _log_with_the_rest()
     if options.address is not None:
-        room = smallest_object_store()
-        terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=room))
+        least = smallest_object_store()
+        terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=least))
         for line in cluster.inspect(options.results, store=manifest.store if options.residency == "mmap" else None):
             terminal.line("cluster", line)
     crops = put(manifest.store, residency=options.residency)

@@ -20,7 +20,7 @@ from sweeps.engine.result import table
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from tests.stores import make_crops
-from trainables import training
+from trainables import architectures, training
 from trainables.trainable import DetectorTrial
 
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
@@ -63,7 +63,7 @@ class Sweep:
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """Let a forward pass of more than ``most`` crops run out of memory; note the sizes of those that do not."""
     passed: list[int] = []
-    real = training.forward
+    real = architectures.forward
 
     def forward(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         if model.training and len(images) > most:

@@ -201,7 +201,7 @@ def test_a_full_disk_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytes
     bench = Bench(tmp_path)
     closed: list[str] = []
     bench.recorder.on_full_disk = lambda: closed.append("plan")
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(room, "is_short", lambda _: True)
     (bench.folder / ERROR_FILE).write_text(f"Traceback\n{said}\n" if said else "")
     bench.recorder.on_trial_error(trial=bench.trial)
     assert (closed, bench.recorder.full_disk, bench.retried) == (["plan"], True, [])
