@@ -215,6 +215,7 @@ class Recorder(tune.Callback):
         self.on_end()
 
     def _stopped(self, name: str) -> None:
+        self.energy.count(self.progress.running)
         self.progress.ended(name)
         planned, stop = self.planned[name], self.journal.state.stopped[name]
         self.open.discard(name)

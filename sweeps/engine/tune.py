@@ -15,7 +15,7 @@ from ray import tune
 from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
-from sweeps.engine import cluster, resources
+from sweeps.engine import cluster, resources, room
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import saved_history

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from data_store.resident import Crops
+from sweeps.engine.energy import Energy
 from sweeps.engine.journal import open_journal
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Plan
@@ -39,7 +40,9 @@ class Sweep:
         terminal = Terminal(self.screen)
         progress = Progress(terminal, self.journal, lambda: {"t": ROW}, lambda _: 10, HAVE)
         aside: Any = SimpleNamespace(put=lambda _: None)
-        self.recorder = Recorder(self.journal, self.places, aside, aside, terminal, progress, max_failures=0)
+        self.recorder = Recorder(
+            self.journal, self.places, aside, aside, terminal, progress, Energy(None), max_failures=0
+        )
         self.plan = Plan({"t": ROW}, {"t": 10}, HAVE, self.journal, self.places, self.recorder.started)
         self.recorder.on_retry = self.plan.retry
 
