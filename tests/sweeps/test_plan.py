@@ -1,7 +1,7 @@
 """The searcher hands out trials when they can run; Tune itself is not started."""
 
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -158,3 +158,19 @@ def test_trials_that_a_result_calls_for_are_taken_in_when_their_memory_is_known(
     assert plan.suggest("3") is None  # its result may call for more
     plan.ending = ()
     assert plan.suggest("3") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize(("per_card", "share"), [(1, 100), (2, 10)])
+def test_a_worker_is_told_its_share_of_the_memory_and_the_micro_batch_that_is_left(
+    journal: Journal, per_card: int, share: int
+) -> None:
+    """All of the budget where it is alone, what it was admitted for beside others."""
+    plan = make_plan(journal)
+    plan.have = replace(plan.have, per_card=per_card)
+    trial = next(iter(plan.waiting))
+    journal.append("narrowed", trial=trial, micro_batch=8)
+    told = plan.suggest("1")
+    assert isinstance(told, dict)
+    assert (told["assignment"]["trial"], told["assignment"]["memory_bytes"]) == (trial, share)
+    assert told["assignment"]["config"] == asdict(replace(planned()[trial].config, micro_batch=8))
+    assert told["assignment"]["config"]["recipe"]["batch_size"] == 32

@@ -16,6 +16,7 @@ from sweeps.engine.places import Places
 from sweeps.engine.progress import Progress
 from sweeps.engine.recorder import DEATHS_FORGIVEN, Recorder
 from sweeps.engine.resources import Capacity
+from sweeps.engine.result import table
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
@@ -207,3 +208,29 @@ def test_a_full_disk_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytes
     assert (closed, bench.recorder.full_disk, bench.retried) == (["plan"], True, [])
     assert bench.journal.state.failed == {}
     assert bench.recorder.open == {"t"}  # the next launch takes it up
+
+
+@pytest.mark.parametrize("said", ["torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"])
+def test_what_runs_out_of_memory_is_tried_again_at_half_its_micro_batch_down_to_single_crops(
+    tmp_path: Path, said: str
+) -> None:
+    bench = Bench(tmp_path)
+    for attempt, micro_batch in enumerate((16, 8, 4, 2, 1), start=2):
+        (bench.folder / ERROR_FILE).write_text(f"Traceback\n{said}: CUDA out of memory. Tried to allocate\n")
+        bench.recorder.on_trial_error(trial=bench.trial)
+        assert bench.journal.state.micro_batches == {"t": micro_batch}
+        assert (len(bench.retried), bench.journal.state.failed) == (attempt - 1, {})
+        bench.start(attempt)
+    assert "goes on with a micro-batch of 16, not 32" in bench.screen.getvalue()
+    assert open_journal(bench.journal.path).state.micro_batches == {"t": 1}
+    assert table({"t": TRIAL}, bench.journal.state)[1][0][0] == "alpha=0 (micro-batch 1)"
+    (bench.folder / ERROR_FILE).write_text(f"Traceback\n{said}: CUDA out of memory.\n")
+    bench.recorder.on_trial_error(trial=bench.trial)
+    assert "CUDA out of memory" in bench.journal.state.failed["t"]
+
+
+def test_another_error_that_speaks_of_memory_is_a_failure(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (bench.folder / ERROR_FILE).write_text("Traceback\nValueError: torch.OutOfMemoryError is what we fear\n")
+    bench.recorder.on_trial_error(trial=bench.trial)
+    assert (bench.journal.state.micro_batches, list(bench.journal.state.failed)) == ({}, ["t"])

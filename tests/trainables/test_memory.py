@@ -86,12 +86,13 @@ def test_training_in_int8_arithmetic_also_keeps_what_was_within_range() -> None:
 
 def test_evaluation_counts_where_micro_batches_are_small() -> None:
     """Single crops train in little; a pass over two at once, not over 64, is what they are evaluated in."""
-    single = replace(B0, resolution_px=224, recipe=THESIS_TRAINING, micro_batch=1)
-    assert [evaluated_at_once(replace(single, micro_batch=size)) for size in (None, 32, 16, 1)] == [64, 64, 32, 2]
+    few = replace(B0, resolution_px=224, recipe=replace(THESIS_TRAINING, batch_size=2))
+    sizes = [replace(few, recipe=THESIS_TRAINING, micro_batch=size) for size in (None, 32, 16, 1)]
+    assert [evaluated_at_once(config) for config in sizes] == [64, 64, 32, 2]
     fixed = 3 * 4 * 4_008_829 * 1.12 + LIBRARY_BYTES
     batch_of_64 = 64 * 32 * 112 * 112 * 4  # what the first convolution writes in evaluation
-    few = replace(single, recipe=replace(THESIS_TRAINING, batch_size=2), micro_batch=None)
-    assert predicted_peak_bytes(few) > max(fixed + batch_of_64, predicted_peak_bytes(single))
+    whole, single = predicted_peak_bytes(few), predicted_peak_bytes(replace(few, micro_batch=1))
+    assert whole > fixed + batch_of_64 > single
 
 
 def exercise(config: TrialConfig) -> None:
