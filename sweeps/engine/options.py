@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from data_store.errors import InputError
 from data_store.resident import RESIDENCIES
@@ -81,13 +81,20 @@ class Options:
     residency: str
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses what it does not know in one line; argparse itself would print all flags before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"flags must be those of {self.prog}, but {message}; see {self.prog} --help")
+
+
 def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     """Read the command line.
 
     Raises:
-        InputError: A value breaks its rule. argparse itself exits with 2 on unknown flags.
+        InputError: A flag is unknown, or a value breaks its rule.
     """
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog=f"sweeps/{sweep.name}.py", description=sweep.question)
+    parser = _Parser(allow_abbrev=False, prog=f"sweeps/{sweep.name}.py", description=sweep.question)
     add = parser.add_argument
     add("--store", help="store of face crops made by data_store/build.py (default: the built-in data set)")
     add("--profile", help=f"{' or '.join(PROFILES)} (default: demo without --store, thesis with it)")
