@@ -361,7 +361,8 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     done = len(launch.planned) - len(pending)
     if pending and launch.options.address is None:  # a cluster's object store is known once Ray answers
         terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
-    terminal.line("plan", f"{done} done, {len(pending)} to run; starting Ray and MLflow ...")
+    starting = "Ray and MLflow" if pending else "MLflow"
+    terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
     with ThreadPoolExecutor(1) as pool:
         prediction = pool.submit(_predict, launch, pending)
         tracking = _open_tracking(launch)
