@@ -18,6 +18,13 @@ def command(script: Path, store: Path, results: Path, *flags: str) -> list[str]:
     return [sys.executable, str(script), *where, *flags]
 
 
+def knowing(forecasts: Path, results: Path) -> Path:
+    """Make a results folder that shares its predictions of memory with others, and return it."""
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "cache").symlink_to(forecasts)
+    return results
+
+
 def launch(script: Path, store: Path, results: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(script, store, results, *flags), capture_output=True, text=True, check=False)
 

@@ -4,21 +4,16 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
 
 from data_store.errors import InputError
-from data_store.resident import open_mmap
 from data_store.verified import MARK_NAME
+from sweeps import kd_alpha
 from sweeps.engine.launch import run as run_sweep
-from sweeps.engine.resources import device_kind
-from sweeps.engine.space import PROFILES, Setting
 from tests.stores import write_store
 from tests.sweeps import tiny
 from tests.sweeps.launching import (
@@ -26,41 +21,17 @@ from tests.sweeps.launching import (
     TINY,
     command,
     events,
-    finished_results,
-    has_come_to,
+    knowing,
     launch,
     runs,
-    steps,
-    timeless,
-    wait_until,
 )
-from trainables.artifacts import recipe_for
-from trainables.finish import finish
-from trainables.training import train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def trained_alone(store: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """Train the trials of the tiny sweep one after another in this process, without Ray and undisturbed."""
-    crops = open_mmap(str(store))
-    setting = Setting(
-        profile=PROFILES["demo"], seed=0, store_digest=crops.manifest.digest, device=device_kind(), num_threads=1
-    )
-    found = {}
-    for planned in tiny.trials(setting):
-        recipe = recipe_for(planned.config.architecture, planned.config.resolution_px)
-        fit = train(planned.config, crops)
-        place = folder / planned.name
-        place.mkdir()
-        found[setting.identity(planned.config)] = timeless(finish(fit, planned.config, recipe, crops, place))
-    assert len(found) == 3
-    return found
-
-
 @pytest.fixture(scope="module")
-def smoke(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    results = tmp_path_factory.mktemp("smoke")
+def smoke(store: Path, forecasts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = knowing(forecasts, tmp_path_factory.mktemp("smoke"))
     done = launch(KD_ALPHA, store, results, "--smoke")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -106,17 +77,13 @@ def test_a_store_that_is_not_verified_or_not_sound_is_refused(store: Path, tmp_p
     unverified = shutil.copytree(store, tmp_path / "unverified")
     mark = json.loads((unverified / MARK_NAME).read_text())
     (unverified / MARK_NAME).unlink()
-    done = launch(KD_ALPHA, unverified, tmp_path / "results", "--smoke")
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"error: a store must be verified before it is used, but {unverified} is not; "
-        f"run: python data_store/verify.py {unverified}\n"
-    )
+    arguments = command(KD_ALPHA, unverified, tmp_path / "results", "--smoke")[2:]
+    rule = f"a store must be verified before it is used, but {unverified} is not; run: python data_store/verify.py"
+    with pytest.raises(InputError, match=re.escape(rule)):
+        run_sweep(kd_alpha.SWEEP, arguments)
     (unverified / MARK_NAME).write_text(json.dumps({**mark, "faults": ["no identity may be in two splits"]}))
-    done = launch(KD_ALPHA, unverified, tmp_path / "results", "--smoke")
-    assert done.returncode == 2
-    assert "must find no fault" in done.stderr
-    assert "no identity may be in two splits" in done.stderr
+    with pytest.raises(InputError, match="must find no fault.*no identity may be in two splits"):
+        run_sweep(kd_alpha.SWEEP, arguments)
 
 
 def test_a_store_that_does_not_fit_is_refused_before_ray_starts(
@@ -140,32 +107,6 @@ def test_a_given_teacher_is_scored_and_learned_from(store: Path, smoke: Path) ->
     assert [run.data.tags["role"] for run in again] == ["teacher"]
     assert again[0].data.metrics["val_accuracy"] == teacher.data.metrics["val_accuracy"]
     assert again[0].data.tags["model"] == teacher.data.tags["model"]
-
-
-def test_interrupted_drivers_change_nothing(store: Path, tmp_path: Path) -> None:
-    """Ctrl-C, then kill -9 with one trial done and one in mid-epoch, then to the end: as if trained alone."""
-    rough = tmp_path / "rough"
-    with subprocess.Popen(
-        command(TINY, store, rough), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as driver:
-        wait_until(partial(has_come_to, rough, 2, 0))
-        driver.send_signal(signal.SIGINT)
-        out, err = driver.communicate(timeout=600)
-    assert driver.returncode == 130
-    assert "the same command goes on from there" in out
-    assert "Traceback" not in err
-    assert {run.info.status for run in runs(rough, "trial")} == {"KILLED"}
-    killed = subprocess.Popen(command(TINY, store, rough), stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_until(partial(has_come_to, rough, 2, 1))
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    done = launch(TINY, store, rough)
-    assert done.returncode == 0, done.stderr
-    assert finished_results(rough) == trained_alone(store, tmp_path)
-    trials = runs(rough, "trial")
-    assert [run.info.status for run in trials] == ["FINISHED"] * 3
-    for run in trials:
-        assert steps(rough, run.info.run_id) == [1, 2, 3, 4]
 
 
 def test_a_trial_that_raises_is_one_failed_cell_with_its_reason(store: Path, tmp_path: Path) -> None:
@@ -199,14 +140,12 @@ def test_a_trial_that_raises_is_one_failed_cell_with_its_reason(store: Path, tmp
         (["--tracking-uri", "http://127.0.0.1:9"], "must answer within"),
         (["--tracking-uri", "mlruns"], "sqlite"),
         (["--teacher", "/nowhere"], "--teacher must be a model folder or an MLflow run id"),
+        (["--gpu-memory-gb", "0"], "--gpu-memory-gb must be above 0"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(store: Path, tmp_path: Path, flags: list[str], words: str) -> None:
-    done = launch(KD_ALPHA, store, tmp_path, *flags)  # a flag given twice: the last one counts
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert words in done.stderr
+def test_bad_input_is_refused(store: Path, tmp_path: Path, flags: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        run_sweep(kd_alpha.SWEEP, [*command(KD_ALPHA, store, tmp_path)[2:], *flags])  # of two the last one counts
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from data_store.resident import open_mmap
+from sweeps.engine.launch import INTERRUPTED
+from sweeps.engine.resources import device_kind
+from sweeps.engine.space import PROFILES, Setting
 from sweeps.engine.watch import TEMPORARY_FAILURE
-from tests.sweeps.launching import TINY, command, events, finished_results, has_come_to, launch, runs, steps, wait_until
+from tests.sweeps import tiny
+from tests.sweeps.launching import (
+    TINY,
+    command,
+    events,
+    finished_results,
+    has_come_to,
+    knowing,
+    launch,
+    runs,
+    steps,
+    timeless,
+    wait_until,
+)
+from trainables.artifacts import recipe_for
+from trainables.finish import finish
+from trainables.training import train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(2400)]
 NAMES = ["seed=0", "seed=1", "seed=2"]
@@ -57,17 +78,18 @@ def assert_whole(results: Path) -> None:
     assert sorted(run.info.run_name for run in trials) == NAMES
     assert {run.info.status for run in trials} == {"FINISHED"}
     for run in trials:
-        assert steps(results, run.info.run_id) == [1, 2, 3, 4]
+        assert steps(results, run.info.run_id) == list(range(1, tiny.EPOCHS + 1))
     assert len(finished_results(results)) == 3
 
 
-def test_a_killed_worker_is_replaced_and_a_dead_ray_ends_the_driver(store: Path, tmp_path: Path) -> None:
-    """Within one command a worker is killed, and later the raylet; the next command ends the sweep."""
-    with running(*command(TINY, store, tmp_path)) as driver:
-        wait_until(partial(has_come_to, tmp_path, 2, 0))
+def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_path: Path) -> None:
+    """A worker and then the raylet, Ctrl-C, kill -9 of the driver, and to the end: as if trained alone, to the bit."""
+    rough = knowing(forecasts, tmp_path / "rough")
+    with running(*command(TINY, store, rough)) as driver:
+        wait_until(partial(has_come_to, rough, 2, 0))
         worker, *_ = below(driver, "ray::ResourceTrainable")  # ray:: alone would find the agents, too
         os.kill(worker.pid, signal.SIGKILL)
-        wait_until(lambda: [row for row in events(tmp_path) if row.get("attempt") == 2])
+        wait_until(lambda: [row for row in events(rough) if row.get("attempt") == 2])
         raylet, *_ = below(driver, "raylet/raylet")
         os.kill(raylet.pid, signal.SIGKILL)
         said, _ = driver.communicate(timeout=600)
@@ -75,13 +97,60 @@ def test_a_killed_worker_is_replaced_and_a_dead_ray_ends_the_driver(store: Path,
     assert "its process died" in said
     assert "a worker was lost: starting its successor" in said
     assert said.count("Ray is gone; the same command goes on from the last whole epoch") == 1
-    done = launch(TINY, store, tmp_path)
+    assert not foreign(said)
+
+    before = saved(rough)
+    with running(*command(TINY, store, rough)) as driver:
+        wait_until(lambda: saved(rough) - before)
+        driver.send_signal(signal.SIGINT)
+        said, _ = driver.communicate(timeout=600)
+    assert driver.returncode == INTERRUPTED, said
+    assert "the same command goes on from there" in said
+    assert not foreign(said)
+    assert "RUNNING" not in {run.info.status for run in runs(rough, "trial")}
+
+    before = saved(rough)
+    with running(*command(TINY, store, rough), said=subprocess.DEVNULL) as driver:
+        wait_until(lambda: saved(rough) - before and finished_results(rough))
+        driver.kill()  # and nothing that it has started
+        driver.wait()
+    done = launch(TINY, store, rough)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_whole(tmp_path)
+    assert done.stderr == ""
+    assert not foreign(done.stdout)
+    assert finished_results(rough) == trained_alone(store, tmp_path)
+    assert_whole(rough)
 
 
-def test_records_of_a_server_that_stays_away_are_delivered_later(store: Path, tmp_path: Path) -> None:
-    results, home = tmp_path / "results", tmp_path / "server"
+def foreign(said: str) -> list[str]:
+    """Return the lines that are not a sweep's own: without a label, or of Ray, MLflow or Python."""
+    words = ("(raylet", "(pid=", "Warning", "Traceback", "INFO", "WARN", "ERROR", "[20")
+    return [line for line in said.splitlines() if any(word in line for word in words)]
+
+
+def saved(results: Path) -> set[Path]:
+    return set(results.glob("sweeps/*/trials/*/attempt-*/epoch-*"))
+
+
+def trained_alone(store: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Train the trials of the tiny sweep one after another in this process, without Ray and undisturbed."""
+    crops = open_mmap(str(store))
+    setting = Setting(
+        profile=PROFILES["demo"], seed=0, store_digest=crops.manifest.digest, device=device_kind(), num_threads=1
+    )
+    found = {}
+    for planned in tiny.trials(setting):
+        recipe = recipe_for(planned.config.architecture, planned.config.resolution_px)
+        fit = train(planned.config, crops)
+        place = folder / planned.name
+        place.mkdir()
+        found[setting.identity(planned.config)] = timeless(finish(fit, planned.config, recipe, crops, place))
+    assert len(found) == 3
+    return found
+
+
+def test_records_of_a_server_that_stays_away_are_delivered_later(store: Path, forecasts: Path, tmp_path: Path) -> None:
+    results, home = knowing(forecasts, tmp_path / "results"), tmp_path / "server"
     home.mkdir()
     port = str(20000 + os.getpid() % 20000)
     uri = f"http://127.0.0.1:{port}"
@@ -99,7 +168,7 @@ def test_records_of_a_server_that_stays_away_are_delivered_later(store: Path, tm
 
     with running(*serve, said=subprocess.DEVNULL) as server:
         wait_until(up)
-        with running(*command(TINY, store, results, "--tracking-uri", uri)) as driver:
+        with running(*command(TINY, store, results, "--smoke", "--tracking-uri", uri)) as driver:
             wait_until(partial(has_come_to, results, 2, 0))
             kill_tree(server)
             assert not up()

@@ -7,13 +7,13 @@ from sweeps.engine import ending
 from sweeps.engine.launch import run
 from sweeps.engine.space import PlannedTrial, Setting, Sweep
 
-EPOCHS = 4
+EPOCHS = 6
 STEPS = 3
 """An epoch: the 96 crops of the tests' store; where shards are to be heavy, a part of them."""
 
 
 def trials(setting: Setting) -> list[PlannedTrial]:
-    """Plan three students of different seeds."""
+    """Plan three students of different seeds, which train on whole epochs in a smoke run, too."""
     config = setting.config("Lite0")
     recipe = replace(config.recipe, epochs=EPOCHS, warmup_epochs=1, patience=EPOCHS, max_steps_per_epoch=STEPS)
     return [
