@@ -12,6 +12,7 @@ STATE_FILE = "state.json"
 MODEL_FOLDER = "model"
 PREDICTIONS_FILE = "predictions.arrow"
 ERROR_FILE = "error.txt"
+OUTPUT_FILE = "output.txt"
 RESULT_FILE = "result.json"
 _ATTEMPT = "attempt"
 

@@ -6,6 +6,7 @@ The end of a trial (test pass, export, checksums) happens in a thread behind the
 """
 
 import json
+import os
 import threading
 import traceback
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
-from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder, refuse_orphan
+from trainables.attempts import ERROR_FILE, OUTPUT_FILE, RESULT_FILE, attempt_folder, refuse_orphan
 from trainables.recipes import from_dict
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ class DetectorTrial(tune.Trainable):
         with _traceback_kept(self.assignment):
             trial_folder = Path(self.assignment.folder)
             folder = attempt_folder(trial_folder, self.assignment.attempt)
+            _keep_output(folder)
             train, val = self.crops.split("train"), self.crops.split("val")
             if not training.finished(self.fit, self.trial):
                 try:
@@ -195,6 +198,16 @@ def _end(fit: "Fit", config: "TrialConfig", recipe: "ModelRecipe", crops: "Crops
         partial = folder / f".{RESULT_FILE}.partial"
         partial.write_text(json.dumps(result))
         partial.replace(folder / RESULT_FILE)
+
+
+def _keep_output(folder: Path) -> None:
+    """Send what a worker and the libraries in it print to the attempt's folder: a process that dies leaves no more."""
+    if not (ray.is_initialized() and ray.get_runtime_context().get_actor_id()):
+        return  # no process of Ray's, but one that has a terminal
+    target = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
 
 
 @contextmanager

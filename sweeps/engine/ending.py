@@ -122,5 +122,6 @@ def close(
     if journal.state.finished:
         draw(read_runs(uri, [label]).trials, plots, tracking_uri=uri)
     plots.mkdir(exist_ok=True)
-    tracking.close(plots, markdown_table(*result.table(planned, journal.state)))
+    failed = [f"- {planned[trial].name} failed: {why}\n" for trial, why in journal.state.failed.items()]
+    tracking.close(plots, "\n".join([markdown_table(*result.table(planned, journal.state)), *failed]))
     journal.append("closed")

@@ -25,7 +25,7 @@ from sweeps.engine.space import PlannedTrial
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
 from trainables import metric_keys as keys
-from trainables.attempts import ERROR_FILE, RESULT_FILE, attempt_folder
+from trainables.attempts import ERROR_FILE, OUTPUT_FILE, RESULT_FILE, attempt_folder
 from trainables.exporter import Exporter
 
 POLL_S, COUNTED_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 1.0, 5.0, 10.0
@@ -239,7 +239,8 @@ class Recorder(tune.Callback):
             last = said.splitlines()[-1].removeprefix("data_store.errors.InputError: ")
             reason, counted, allowed = f"{last} (log: {trace})", self.raised, self.max_failures
         else:
-            reason, counted = f"its process died (log: {attempt})", self.deaths
+            output = attempt / OUTPUT_FILE  # there once it has come to its first step
+            reason, counted = f"its process died (log: {output if output.exists() else attempt})", self.deaths
             allowed = max(DEATHS_FORGIVEN, self.max_failures)
             self.lost_worker = True
         counted[name] = counted.get(name, 0) + 1

@@ -1,6 +1,7 @@
 """What a sweep loses while it runs: a worker, all of Ray, its tracking server. With a real Ray."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,11 +91,13 @@ def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_pa
         worker, *_ = below(driver, "ray::ResourceTrainable")  # ray:: alone would find the agents, too
         os.kill(worker.pid, signal.SIGKILL)
         wait_until(lambda: [row for row in events(rough) if row.get("attempt") == 2])
+        wait_until(lambda: len(below(driver, "ray::ResourceTrainable")) == 2)  # all workers are busy again
         raylet, *_ = below(driver, "raylet/raylet")
         os.kill(raylet.pid, signal.SIGKILL)
         said, _ = driver.communicate(timeout=600)
     assert driver.returncode == TEMPORARY_FAILURE, said
-    assert "its process died" in said
+    (output,) = re.findall(r"its process died \(log: (.*output.txt)\)", said)
+    assert Path(output).exists()
     assert "a worker was lost: starting its successor" in said
     assert said.count("Ray is gone; the same command goes on from the last whole epoch") == 1
     assert not foreign(said)
