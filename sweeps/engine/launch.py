@@ -363,15 +363,24 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
         terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
     starting = "Ray and MLflow" if pending else "MLflow"
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         prediction = pool.submit(_predict, launch, pending)
-        tracking = _open_tracking(launch)
+        opening = pool.submit(_open_tracking, launch)
+        if pending:
+            from sweeps.engine.tune import start_ray
+
+            start_ray(launch.options.address)
+        tracking = opening.result()
         stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep))
         if stale:
             terminal.line("closed", f"{stale} runs that a sweep which died had left running")
         left = _without_found(launch, journal, pending, tracking, terminal)
         if not left.keys() <= pending.keys():
             prediction = pool.submit(_predict, launch, left)
+        if pending and not left:
+            import ray
+
+            ray.shutdown()  # all were found: latencies are measured on a quiet machine
         courier = Courier(tracking, terminal)
         with ending.exporting(journal, launch.places) as exporter:
             if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):

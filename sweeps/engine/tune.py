@@ -37,6 +37,10 @@ from trainables.trainable import DetectorTrial
 
 GONE_FLUSH_S = 2.0
 """Seconds for the last records when Ray is gone: it ends this process soon."""
+WORKER_MODULES = ("ray.tune", "timm", "trainables.training", "trainables.checkpoints", "trainables.trainable")
+"""What a worker needs before its first step: Ray's workers load it while the driver still plans."""
+MOST_CPUS_LOADED = 8
+"""Ray starts a worker a CPU, whether it will have a trial or not: on a larger machine most would load in vain."""
 RAY_STARTS = 5
 """Tries: on a busy machine Ray may take longer to start than the 30 s that it allows itself."""
 
@@ -50,6 +54,8 @@ def start_ray(address: str | None) -> None:
     if address is not None:
         cluster.connect(address)
         return
+    if (os.cpu_count() or 1) <= MOST_CPUS_LOADED:
+        os.environ.setdefault("RAY_preload_python_modules", ",".join(WORKER_MODULES))
     for _ in range(RAY_STARTS):
         if ray.is_initialized():
             return
