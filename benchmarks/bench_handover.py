@@ -26,7 +26,7 @@ class Size:
     Attributes:
         trials: Of one epoch each.
         stock_trials: Of the stock function.
-        crops: Of the training split.
+        crops: Of the training split: a trial has to train longer than the one before is tested behind it.
         settled: Trials of a worker after which its memory counts.
         rounds: Imports of a fresh worker that are timed, and checkpoints.
     """
@@ -38,8 +38,8 @@ class Size:
     rounds: int
 
 
-FULL = Size(trials=50, stock_trials=8, crops=128, settled=5, rounds=5)  # 4 minutes on two quiet cores
-SMALL = Size(trials=8, stock_trials=3, crops=64, settled=1, rounds=1)
+FULL = Size(trials=50, stock_trials=8, crops=640, settled=5, rounds=5)  # 6 minutes on two quiet cores
+SMALL = Size(trials=4, stock_trials=3, crops=320, settled=0, rounds=1)
 EPOCH_S = 10.0
 """The shortest epoch whose share a checkpoint and its journal lines are judged by."""
 MARGIN = 1.1
