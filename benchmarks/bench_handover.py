@@ -38,7 +38,7 @@ class Size:
     rounds: int
 
 
-FULL = Size(trials=50, stock_trials=8, crops=640, settled=5, rounds=5)  # 6 minutes on two quiet cores
+FULL = Size(trials=50, stock_trials=8, crops=640, settled=5, rounds=3)  # 6 minutes on two quiet cores
 SMALL = Size(trials=4, stock_trials=3, crops=320, settled=0, rounds=1)
 EPOCH_S = 10.0
 """The shortest epoch whose share a checkpoint and its journal lines are judged by."""

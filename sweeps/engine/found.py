@@ -36,7 +36,9 @@ def take_over(
         tracking: The store that is searched.
         terminal: Told what was found.
     """
-    found = set()
+    found: set[str] = set()
+    if not tracking.has_others():
+        return found
     for trial, planned in pending.items():
         if trial in journal.state.attempts:
             continue

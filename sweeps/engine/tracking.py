@@ -143,6 +143,12 @@ class Tracking:
             self.client.set_terminated(run.info.run_id, "KILLED")
         return len(stale)
 
+    def has_others(self) -> bool:
+        """Tell whether any trial of another sweep is finished: one question in place of one a trial."""
+        experiments = [found.experiment_id for found in self.client.search_experiments()]
+        where = f"tags.`kind` = 'trial' and tags.`sweep` != '{self.sweep}' and attributes.status = 'FINISHED'"
+        return bool(self.client.search_runs(experiments, where, max_results=1))
+
     def trained_elsewhere(self, trial: str) -> "Run | None":
         """Return another sweep's finished run of the same trial, the oldest one, or None."""
         experiments = [found.experiment_id for found in self.client.search_experiments()]

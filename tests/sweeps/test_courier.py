@@ -118,3 +118,15 @@ def test_runs_of_a_dead_sweep_are_closed_and_those_of_a_live_one_left(tmp_path: 
     assert status == {"a": "KILLED", "b": "RUNNING"}
     assert mine.client.get_run(mine.parent).info.status == "RUNNING"
     assert mine.client.get_run(dead.run_of("t")).info.status == "KILLED"
+
+
+def test_other_sweeps_are_asked_for_only_where_there_are_any(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    one, two = (Tracking(uri, experiment="kd_alpha", sweep=name, results=tmp_path, tags={}) for name in ("a", "b"))
+    assert not two.has_others()
+    one.start("t", TRIAL)
+    assert not two.has_others()
+    one.client.set_terminated(one.run_of("t"), "FINISHED")
+    assert two.has_others()
+    assert not one.has_others()
+    assert two.trained_elsewhere("t") is not None
