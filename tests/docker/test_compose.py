@@ -17,8 +17,8 @@ import yaml
 
 from tests.hosts import ROOT, Host, Switch, open_switch, wait_until
 from tests.stores import write_store
+from tests.sweeps.alone import trained_alone
 from tests.sweeps.launching import epochs_trained_twice, events, finished_results, has_come_to
-from tests.sweeps.test_launch import trained_alone
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(900)]
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())

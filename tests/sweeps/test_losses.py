@@ -9,17 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from data_store.resident import open_mmap
 from sweeps.engine.launch import INTERRUPTED
-from sweeps.engine.resources import device_kind
-from sweeps.engine.space import PROFILES, Setting
 from sweeps.engine.watch import TEMPORARY_FAILURE
 from tests.sweeps import tiny
+from tests.sweeps.alone import trained_alone
 from tests.sweeps.launching import (
     TINY,
     command,
@@ -30,12 +27,8 @@ from tests.sweeps.launching import (
     launch,
     runs,
     steps,
-    timeless,
     wait_until,
 )
-from trainables.artifacts import recipe_for
-from trainables.finish import finish
-from trainables.training import train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(2400)]
 NAMES = ["seed=0", "seed=1", "seed=2"]
@@ -133,23 +126,6 @@ def foreign(said: str) -> list[str]:
 
 def saved(results: Path) -> set[Path]:
     return set(results.glob("sweeps/*/trials/*/attempt-*/epoch-*"))
-
-
-def trained_alone(store: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """Train the trials of the tiny sweep one after another in this process, without Ray and undisturbed."""
-    crops = open_mmap(str(store))
-    setting = Setting(
-        profile=PROFILES["demo"], seed=0, store_digest=crops.manifest.digest, device=device_kind(), num_threads=1
-    )
-    found = {}
-    for planned in tiny.trials(setting):
-        recipe = recipe_for(planned.config.architecture, planned.config.resolution_px)
-        fit = train(planned.config, crops)
-        place = folder / planned.name
-        place.mkdir()
-        found[setting.identity(planned.config)] = timeless(finish(fit, planned.config, recipe, crops, place))
-    assert len(found) == 3
-    return found
 
 
 def test_records_of_a_server_that_stays_away_are_delivered_later(store: Path, forecasts: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.sweeps.alone import trained_alone
 from tests.sweeps.launching import (
     TINY,
     command,
@@ -18,7 +19,6 @@ from tests.sweeps.launching import (
     steps,
     wait_until,
 )
-from tests.sweeps.test_launch import trained_alone
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 STORE_BYTES = 80_000_000
