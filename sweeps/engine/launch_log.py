@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+import psutil
+
 from sweeps.engine.terminal import Terminal
 
 STDOUT, STDERR = 1, 2
@@ -28,6 +30,9 @@ class LaunchLog:
         Args:
             results: The results folder; the file lies there until it is kept.
         """
+        for old in results.glob(".launch-*.log"):
+            if not psutil.pid_exists(int(old.stem.rpartition("-")[2])):  # killed before its sweep had a name
+                old.unlink(missing_ok=True)
         self.path = results / f".launch-{os.getpid()}.log"
         self.stream = self.path.open("w", buffering=1)
         self.kept = False

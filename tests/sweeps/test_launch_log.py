@@ -64,6 +64,7 @@ def test_only_our_lines_reach_the_screen(tmp_path: Path) -> None:
 
 def test_a_log_that_no_sweep_wants_is_removed_and_errors_are_let_through(tmp_path: Path) -> None:
     terminal = Terminal()
+    (tmp_path / ".launch-999999999.log").touch()  # of a driver that was killed while it planned
 
     def fail() -> None:
         with launch_log(tmp_path, terminal) as log:
