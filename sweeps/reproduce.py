@@ -40,8 +40,8 @@ def differences(recorded: Mapping[str, float], again: Mapping[str, float]) -> di
     """
     found = {}
     for key in sorted(set(recorded) - set(CLOCKED)):
-        if key not in again and not key.startswith(("val_", "test_")):
-            continue  # measured after the trial: latency and its noise
+        if key not in again and (key.startswith(keys.ELSEWHERE) or not key.startswith(("val_", "test_"))):
+            continue  # found out after the trial: latency and its noise, scores on other stores
         old, new = recorded[key], again.get(key, math.nan)
         if old != new and not (key in again and math.isnan(old) and math.isnan(new)):
             found[key] = (old, new)

@@ -56,6 +56,10 @@ EPOCH_LEARNING_RATE: Final = "epoch/learning_rate"
 EPOCH_SECONDS: Final = "epoch/seconds"
 
 
+ELSEWHERE: Final = "test_on_"
+"""Start of the keys of scores on another store's test split, which were asked for after the trial."""
+
+
 def scored(split: str, score: str) -> str:
     """Return the recorded key of a score on a split, such as ``val_accuracy``."""
     return f"{split}_{score}"

@@ -16,6 +16,7 @@ from sweeps.engine.journal import Journal, State
 from sweeps.engine.places import Places
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
+from trainables import metric_keys as keys
 from trainables.elsewhere import scored_elsewhere
 
 
@@ -34,7 +35,7 @@ class OtherStore:
     @property
     def prefix(self) -> str:
         """What stands in place of a split's name in the keys of its scores."""
-        return f"test_on_{self.name}"
+        return f"{keys.ELSEWHERE}{self.name}"
 
 
 def other_store(store: str, trained_on: Manifest) -> OtherStore:
@@ -98,7 +99,8 @@ def columns(planned: Mapping[str, PlannedTrial], state: State) -> dict[str, dict
     names = sorted({name for tested in state.elsewhere.values() for name in tested})
     return {
         f"{name} {shown}": {
-            trial: _share(state.elsewhere.get(trial, {}).get(name, {}), f"test_on_{name}_{key}") for trial in planned
+            trial: _share(state.elsewhere.get(trial, {}).get(name, {}), f"{keys.ELSEWHERE}{name}_{key}")
+            for trial in planned
         }
         for name in names
         for shown, key in (("acc", "accuracy"), ("AUC", "auc"))
