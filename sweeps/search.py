@@ -3,7 +3,8 @@
 Varied: all together, the network, how much it listens to its teacher (alpha) and how soft the teacher speaks
 (temperature), the share of its bytes that pruning takes, learning rate and resolution; the last two as multiples of
 the profile's. Sought is the front of three: validation AUC up, size down, latency down, which is predicted while the
-search runs and measured at its end. ``--max-size-mb`` and ``--max-latency-ms`` are kept before anything is trained.
+search runs and measured at its end. ``--max-size-mb`` and ``--max-latency-ms`` are kept before anything is trained, and
+again when a model is pruned. Trials that fall behind others of like cost are stopped; ``--early-stop none`` trains all.
 
     python sweeps/search.py --store ~/faces --trials 100 --max-latency-ms 20
     python sweeps/search.py                            # built-in data set, 20 points
