@@ -30,7 +30,7 @@ SETTINGS = BuildSettings(split="frame", real="even:32", fake="even:32", crop_px=
 SEEDS = range(5)
 EPOCHS = 5
 BATCH = 16
-NUM_THREADS = 2
+NUM_THREADS = 1
 
 
 def rows() -> list[Row]:
