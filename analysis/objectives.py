@@ -92,7 +92,7 @@ COSTS = {
         Objective(
             name="latency_ratio",
             key="latency_ratio",
-            label="CPU latency relative to unpruned B0",
+            label="CPU latency relative to unpruned B0 (int8: both in ONNX Runtime)",
             short="latency / B0",
             unit="",
             maximise=False,

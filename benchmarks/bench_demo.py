@@ -1,6 +1,6 @@
 """The demo from video to marked video, beside the thesis's way: full-resolution Haar and a PyTorch forward per frame.
 
-Both decode, detect, classify, draw and encode; ours also follows faces, and scores five or six frames a second. The
+Both decode, detect, classify, draw and encode; ours also follows faces, and scores seven frames a second. The
 videos are ``DEEPFAKE_SAMPLES`` where that is set, else faces drawn by code.
 """
 

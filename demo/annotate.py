@@ -3,7 +3,7 @@
     python demo/annotate.py VIDEO --model RUN_ID|DIR --out OUT.mp4
     python demo/annotate.py VIDEO --model exports/lite0 --out OUT.mp4 --json OUT.json
 
-Faces are found and cut as the model's store did it, followed between the frames that are scored (six a second),
+Faces are found and cut as the model's store did it, followed between the frames that are scored (seven a second),
 and judged by the mean of their calibrated probabilities. The marked video is H.264 with the sound kept.
 """
 

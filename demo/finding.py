@@ -11,8 +11,10 @@ from data_store.settings import FaceSettings
 from demo.tracking import Place
 
 Frame = NDArray[np.uint8]
-FULL_S = 1.0
+FULL_S = 2.0
 """Seconds from one search for faces of every size to the next."""
+TINY_S = 0.5
+"""Seconds from one search for faces too small to judge to the next, where there is no other."""
 SMALLER, LARGER = 0.6, 1.7
 """Between two of these, a face has from so many to so many times the side that the faces in sight have."""
 HAAR_WINDOW_PX = 24
@@ -82,7 +84,7 @@ class FaceFinder:
         return find_faces(frame, detector, self._settings, self._crop_px)[0]
 
     def _smaller(self, frame: Frame, time_s: float) -> list[Box]:
-        if 0 <= time_s - self._tiny_s < FULL_S / 2 and not self._tiny_again:
+        if 0 <= time_s - self._tiny_s < TINY_S and not self._tiny_again:
             return []
         largest = self.smallest_px(frame.shape[1], frame.shape[0]) - 1
         boxes = [box for box in self._tiny(frame, HAAR_WINDOW_PX, None) if max(box.width, box.height) <= largest]

@@ -16,8 +16,9 @@ from demo.scoring import Scorer
 from demo.tracking import Place, Sighting, Track, Tracker, is_cut, thumbnail
 from demo.verdicts import TOO_SMALL, Face, named
 
-SCORES_PER_S = 6.0
-"""Key frames a second: detected and scored."""
+SCORES_PER_S = 7.0
+"""Key frames a second: detected and scored. No divisor of 24, 25 or 30: every second or fifth frame would often be the
+same kind of frame to the video's encoder, B or P, and the mean over such frames is off."""
 PORTRAIT_PX = 112
 
 
@@ -63,6 +64,7 @@ class Watch:
         self._finder = FaceFinder(model.faces, model.crop_px, exhaustive=every_frame)
         self._tracker = Tracker(scale)
         self._apart_s = 0.0 if every_frame else 1.0 / per_s
+        self._due_s = 0.0
         self._pending: list[Picture] = []
         self._thumbnail: NDArray[np.int16] | None = None
         self._cut = False
@@ -118,10 +120,13 @@ class Watch:
     def _is_key(self, picture: Picture) -> bool:
         if not self._pending or self._cut:
             return True
-        return picture.time_s - self._pending[0].time_s >= self._apart_s - 1e-3
+        return picture.time_s >= self._due_s - 1e-3
 
     def _look(self, picture: Picture, pixels: NDArray[np.uint8]) -> list[Marked]:
         self.num_keys += 1
+        late_s = picture.time_s - self._due_s
+        on_time = not self._cut and 0 <= late_s < self._apart_s
+        self._due_s = (self._due_s if on_time else picture.time_s) + self._apart_s
         known = [] if self._cut else [track.place for track in self._tracker.tracks if not track.small]
         found, smaller = self._finder.find(pixels, picture.time_s, known, 0 if self._cut else self._expected)
         self.num_without += not found

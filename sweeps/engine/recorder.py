@@ -20,7 +20,7 @@ from sweeps.engine.ending import record_finished, saved_history
 from sweeps.engine.energy import Energy
 from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
-from sweeps.engine.progress import Progress
+from sweeps.engine.progress import Progress, most_epochs
 from sweeps.engine.space import PlannedTrial
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
@@ -292,7 +292,7 @@ class Recorder(tune.Callback):
     def _epoch_line(self, trial: str, history: list[dict[str, float]]) -> str:
         planned, last = self.planned[trial], history[-1]
         line = (
-            f"{planned.name:<12} epoch {len(history):>2}/{planned.config.recipe.epochs}  "
+            f"{planned.name:<12} epoch {len(history):>2}/{most_epochs(planned.config)}  "
             f"train loss {last[keys.EPOCH_TRAIN_LOSS]:.3f}  val loss {last[keys.EPOCH_VAL_LOSS]:.3f}  "
             f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}  {self.progress.left()}"
         )

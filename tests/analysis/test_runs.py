@@ -1,3 +1,4 @@
+import math
 import socket
 import sqlite3
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.addresses import PREFLIGHT_SECONDS, check_tracking_uri, default_tracking_uri, near, run_link
+from analysis.objectives import COSTS
 from analysis.runs import read_runs
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, plant
@@ -51,6 +53,16 @@ def test_unfinished_trials_are_counted_and_not_returned(empty_store: str) -> Non
     plant(uri, [Planted(name="alpha=1", skill=2.0, predictions=False)])
     runs = read_runs(uri)
     assert ([trial.name for trial in runs.trials], runs.unfinished) == (["alpha=1"], ("alpha=0 (RUNNING)",))
+
+
+def test_an_int8_model_has_its_latency_where_others_have_theirs(empty_store: str) -> None:
+    eager = ("latency_ms_p50", "latency_ms_p90", "latency_ratio")
+    quick = {"latency_int8_ms_p50": 2.0, "latency_int8_ratio": 0.31}
+    plant(empty_store, [Planted(name="int8", skill=2.0, metrics=quick, drop=eager, predictions=False)])
+    (trial,) = read_runs(empty_store).trials
+    assert COSTS["latency_ratio"].value(trial) == COSTS["latency_onnx_ratio"].value(trial) == 0.31
+    assert COSTS["latency_onnx"].value(trial) == 2.0
+    assert math.isnan(COSTS["latency"].value(trial))  # milliseconds of another runtime are not compared
 
 
 def test_smoke_runs_are_left_out_unless_there_is_nothing_else(empty_store: str) -> None:
