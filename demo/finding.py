@@ -15,7 +15,7 @@ FULL_S = 2.0
 """Seconds from one search for faces of every size to the next."""
 TINY_S = 0.5
 """Seconds from one search for faces too small to judge to the next, where there is no other."""
-SMALLER, LARGER = 0.6, 1.7
+SMALLER, LARGER = 0.6, 2.3
 """Between two of these, a face has from so many to so many times the side that the faces in sight have."""
 HAAR_WINDOW_PX = 24
 """Side of the smallest face that the cascade can find in the frame it sees."""

@@ -21,7 +21,7 @@ def test_a_video_is_marked_and_the_verdict_said(
     assert "Lite0 at 64 px, ONNX Runtime, float" in said
     assert "not calibrated" in said
     assert "verdict  deepfake" in said
-    assert "on 10 scored frames" in said
+    assert "on 14 scored frames" in said
     values = json.loads(record.read_text())
     assert values["file"] == "drawn.mp4"
     assert values["verdict"]["frames_scored"] == 10

@@ -61,7 +61,7 @@ def test_two_uploads_are_done_in_order_and_the_second_is_told_its_place(
     result = jobs.describe(first)["result"]
     assert result["file"] == "a.mp4"
     assert result["model"]["notes"] == ["a note"]
-    assert result["verdict"]["frames_scored"] == 10
+    assert result["verdict"]["frames_scored"] == 14
     assert first.marked.is_file()
     assert first.record.is_file()
     assert (first.folder / "face-1.jpg").is_file()

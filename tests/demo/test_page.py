@@ -90,9 +90,9 @@ def watch_it_play(page: Page) -> None:
 def test_upload_watch_play_and_read_the_verdict(page: Page, drawn: Path, tmp_path: Path) -> None:
     send(page, drawn)
     expect(page.locator("#verdict")).to_have_text("Deepfake 75 %")
-    expect(page.locator("#basis")).to_contain_text("Mean over 10 scored frames; not calibrated")
+    expect(page.locator("#basis")).to_contain_text("Mean over 14 scored frames; not calibrated")
     expect(page.locator("#faces li")).to_have_count(1)
-    expect(page.locator("#faces")).to_contain_text("Face 1, mean over 10 frames")
+    expect(page.locator("#faces")).to_contain_text("Face 1, mean over 14 frames")
     assert page.evaluate("document.querySelector('#faces img').decode().then(() => true)")
     watch_it_play(page)
     page.evaluate("video.pause()")

@@ -89,7 +89,7 @@ def test_the_box_is_drawn_in_the_verdicts_colour_where_the_record_says(drawn: Pa
         out = tmp_path / f"{verdict}.mp4"
         result, record = run(drawn, model, out)
         assert result.verdict.verdict == verdict
-        assert result.verdict.frames_scored == result.num_keys == 10
+        assert result.verdict.frames_scored == result.num_keys == 14
         marked = films.decoded(out)
         for index in (0, 17, 49):
             (face,) = record["frames"][index]["faces"]
