@@ -24,7 +24,7 @@ def test_a_video_is_marked_and_the_verdict_said(
     assert "on 14 scored frames" in said
     values = json.loads(record.read_text())
     assert values["file"] == "drawn.mp4"
-    assert values["verdict"]["frames_scored"] == 10
+    assert values["verdict"]["frames_scored"] == 14
     assert len(values["frames"]) == 50
     assert len(films.decoded(out)) == 50
 

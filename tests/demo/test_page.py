@@ -120,7 +120,7 @@ def test_upload_watch_play_and_read_the_verdict(page: Page, drawn: Path, tmp_pat
 def test_a_real_video_plays_with_its_verdict(page: Page, samples: Path) -> None:
     send(page, samples / "ffpp/original_sequences/youtube/c23/videos/004.mp4")
     expect(page.locator("#verdict")).to_contain_text("%")
-    expect(page.locator("#basis")).to_contain_text("Mean over 62 scored frames")
+    expect(page.locator("#basis")).to_contain_text("Mean over 87 scored frames")
     expect(page.locator("#foot")).to_contain_text("1280 × 720, 309 frames")
     watch_it_play(page)
 
