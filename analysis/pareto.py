@@ -20,6 +20,9 @@ from analysis.published import PublishedModel, published_models
 from analysis.runs import CACHE, Trial, read_runs
 from data_store.errors import InputError, run_command
 
+FILE_WIDTH = 160
+"""Columns of the table where no terminal says how many there are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
@@ -198,6 +201,8 @@ def _print_front(compared: Comparison) -> None:
             f"{100 * point.front_probability:.0f} %" if point.front_probability is not None else "-",
         )
     console = Console()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
     console.print(table)
     for note in compared.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
