@@ -412,7 +412,7 @@ def test_a_trial_sees_the_drivers_crops_and_cannot_change_them(store: str, ray_c
     remote = ray.remote(hostile_trial)
     refused = ray.get([remote.remote(refs) for _ in range(2)])
     for ways in refused:
-        assert sorted(set(ways)) == ["_faces", "categories", "frame_indices", "labels", "video_ids"]
+        assert sorted(set(ways)) == ["_faces", "categories", "frame_indices", "labels", "target_ids", "video_ids"]
     shared = attach(refs)
     shared.verify()
     np.testing.assert_array_equal(shared.split("train").gather(np.arange(23)).numpy(), faces_of("train"))
