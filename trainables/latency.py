@@ -11,7 +11,6 @@ Run as ``python -m trainables.latency``: a JSON request on standard input, a JSO
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trainables import metric_keys as keys
+from trainables.apart import run_apart
 from trainables.artifact_files import INT8_FILE, ONNX_FILE, ModelRecipe, read_recipe, recipe_from_dict
 from trainables.onnx_files import open_session, run_onnx, write_onnx
 from trainables.recipes import digest
@@ -120,17 +120,8 @@ def measure(
             "runtimes": list(runtimes),
         }
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "trainables.latency"],
-        input=request,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"the latency measurement failed: {done.stderr.strip()[-500:]}")
-    values: list[dict[str, float]] = json.loads(done.stdout)
+    answer = run_apart("trainables.latency", request=request, failure="the latency measurement failed")
+    values: list[dict[str, float]] = json.loads(answer)
     return values
 
 

@@ -6,7 +6,6 @@ Run as ``python -m trainables.onnx_files FOLDER ...``: writes ``model.onnx`` int
 
 import logging
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_store.errors import InputError, run_command
+from data_store.errors import run_command
+from trainables.apart import run_apart
 from trainables.artifact_files import ONNX_FILE
 
 if TYPE_CHECKING:
@@ -38,17 +38,7 @@ def export_onnx(folder: Path) -> Path:
     """
     file = folder / ONNX_FILE
     if not file.exists():
-        done = subprocess.run(
-            [sys.executable, "-m", "trainables.onnx_files", str(folder.resolve())],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[1],
-        )
-        if done.returncode == 2:
-            raise InputError(done.stderr.strip().removeprefix("error: "))
-        if done.returncode != 0:
-            raise RuntimeError(f"exporting {folder} to ONNX failed: {done.stderr.strip()[-500:]}")
+        run_apart("trainables.onnx_files", str(folder.resolve()), failure=f"exporting {folder} to ONNX failed")
     return file
 
 

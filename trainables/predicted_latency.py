@@ -10,16 +10,15 @@ JSON answer on standard output; this times the graphs.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.apart import run_apart
 from trainables.artifact_files import ModelRecipe, recipe_from_dict
 from trainables.latency import eager_runner, seconds_of
 from trainables.recipes import LatencyRates
@@ -100,17 +99,8 @@ def fit_latency(graphs: Sequence[ModelRecipe], *, num_threads: int = 1, num_samp
     request = json.dumps(
         {"graphs": [asdict(graph) for graph in graphs], "num_threads": num_threads, "samples": num_samples}
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "trainables.predicted_latency"],
-        input=request,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"fitting the latency failed: {done.stderr.strip()[-500:]}")
-    rows = json.loads(done.stdout)
+    answer = run_apart("trainables.predicted_latency", request=request, failure="fitting the latency failed")
+    rows = json.loads(answer)
     return fit_rates([Work(**row["work"]) for row in rows], [row["ms"] for row in rows], num_threads=num_threads)
 
 

@@ -7,12 +7,12 @@ Run as ``python -m trainables.start_weights FILE ARCHITECTURE FOLDER``: checks t
 """
 
 import hashlib
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_store.errors import InputError, run_command
+from trainables.apart import run_apart
 from trainables.architectures import build, head, is_head, is_squeeze_excitation, named
 from trainables.artifact_files import (
     RECIPE_FILE,
@@ -52,17 +52,7 @@ def start_from_file(file: Path, architecture: str, models: Path) -> Path:
         ) from error
     folder = models / f"{architecture}-{digest[:16]}"
     if not (folder / RECIPE_FILE).exists():
-        done = subprocess.run(
-            [sys.executable, "-m", "trainables.start_weights", str(file), architecture, str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[1],
-        )
-        if done.returncode == 2:
-            raise InputError(done.stderr.strip().removeprefix("error: "))
-        if done.returncode != 0:
-            raise RuntimeError(f"reading {file} failed: {done.stderr.strip()[-500:]}")
+        run_apart("trainables.start_weights", str(file), architecture, str(folder), failure=f"reading {file} failed")
     return folder
 
 

@@ -6,7 +6,6 @@ a process of its own, because it needs torch: a JSON request on standard input, 
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trainables.apart import run_apart
 from trainables.recipes import RECIPE_VERSION, TrialConfig, digest, from_dict, to_dict
 
-ROOT = Path(__file__).parents[2]
 TIMED_PIXELS = 32 * 64 * 64
 """Pixels of a timed step: a whole batch at 64 px, fewer crops of larger ones."""
 TIMED_STEPS = 3
@@ -161,17 +160,9 @@ def _write(file: Path, values: dict[str, Any]) -> None:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "sweeps.engine.forecast"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
+    answer: dict[str, Any] = json.loads(
+        run_apart("sweeps.engine.forecast", request=json.dumps(request), failure="the forecast failed")
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"the forecast failed: {done.stderr.strip()[-500:]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
