@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine import fitting, found, launch
+from sweeps.engine import fitting, found, preparing
 from sweeps.engine.courier import Courier
 from sweeps.engine.found import take_over_by
 from sweeps.engine.journal import open_journal
@@ -116,13 +116,13 @@ def test_ray_does_not_start_early_beside_a_driver_of_the_same_sweep(
 ) -> None:
     started: list[object] = []
     monkeypatch.setattr(fitting, "start_all", started.append)
-    monkeypatch.setattr(launch, "preflight", lambda *_, **__: "")
+    monkeypatch.setattr(preparing, "preflight", lambda *_, **__: "")
     options = parse(SWEEP, ["--results", str(tmp_path)])
     folder = tmp_path / "sweeps" / "kd_alpha-demo-12345678"
     open_journal(folder / "journal.jsonl").append("closed")
     manifest: Any = None
     with sweep_lock(folder):
-        launch._start_early(SWEEP, options, manifest, Terminal(io.StringIO()))
+        preparing._start_early(SWEEP, options, manifest, Terminal(io.StringIO()))
         assert started == []
-    launch._start_early(SWEEP, options, manifest, Terminal(io.StringIO()))
+    preparing._start_early(SWEEP, options, manifest, Terminal(io.StringIO()))
     assert started == [None]

@@ -9,7 +9,7 @@ import pytest
 from sweeps.engine import launch as launching
 from sweeps.engine.forecast import Forecasts
 from sweeps.engine.journal import Journal
-from sweeps.engine.launch import Launch
+from sweeps.engine.preparing import Launch
 from sweeps.prune_ratio import SWEEP
 from tests.sweeps.launching import events
 from tests.sweeps.test_fitting import FIT
