@@ -170,7 +170,7 @@ def fit(
                 recorder.lost_worker = False
                 plan.reopen()
                 progress.stopped(plan.waiting)
-                if not (again and plan.waiting):
+                if not (again and (plan.waiting or plan.coming)):  # what a result called for may still be on its way
                     break
                 terminal.event("a worker was lost: starting its successor")
         except KeyboardInterrupt:
