@@ -4,11 +4,8 @@ Both count the energy of a whole card or package, whoever used it. What was coun
 trials that ran at the time, so that the shares of a sweep add up to what the machine counted while it trained.
 """
 
-import ctypes
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
 J_PER_WH = 3600.0
@@ -90,43 +87,24 @@ def rapl(root: Path = POWERCAP) -> Counter | None:
     return read if packages else None
 
 
-def nvml(library: Any = None) -> Counter | None:  # noqa: ANN401 - a library of C
-    """Return the counter of all GPUs (Volta or later), or None where NVML does not count.
+def nvml() -> Counter | None:
+    """Return the counter of all GPUs (Volta or later), or None where the driver's NVML does not count."""
+    import pynvml
 
-    Args:
-        library: NVML, by default the driver's own.
-    """
-    if library is None:
-        try:
-            library = ctypes.CDLL("libnvidia-ml.so.1")
-        except OSError:
-            return None
-    count, handles = ctypes.c_uint(), []
-    if library.nvmlInit_v2() or library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
-        return None
-    for index in range(count.value):
-        handle = ctypes.c_void_p()
-        if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
-            return None
-        handles.append(handle)
+    def total_mj() -> int:
+        return sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(card) for card in cards)
 
-    def total_mj() -> int | None:
-        values = []
-        for handle in handles:
-            value = ctypes.c_ulonglong()
-            if library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(value)):
-                return None
-            values.append(value.value)
-        return sum(values)
-
-    first = total_mj() if handles else None
-    if first is None:
-        with suppress(AttributeError):
-            library.nvmlShutdown()
+    try:
+        pynvml.nvmlInit()
+        cards = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        first = total_mj()
+    except pynvml.NVMLError:
         return None
 
     def read() -> float | None:
-        now = total_mj()
-        return None if now is None else (now - first) / 1e3
+        try:
+            return (total_mj() - first) / 1e3
+        except pynvml.NVMLError:
+            return None
 
-    return read
+    return read if cards else None

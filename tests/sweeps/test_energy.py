@@ -1,8 +1,8 @@
 """Energy is read from counters that are made up here, dealt to the trials that run, and left out where none is."""
 
 from pathlib import Path
-from typing import Any
 
+import pynvml
 import pytest
 
 from sweeps.engine.energy import Energy, counter, nvml, rapl
@@ -36,40 +36,26 @@ def test_a_machine_that_counts_nothing_has_no_counter(tmp_path: Path, monkeypatc
     folder = zone(tmp_path, "intel-rapl:0", "package-0", 1)
     (folder / "energy_uj").unlink()  # as for those who may not read it
     assert rapl(tmp_path) is None
-    monkeypatch.setattr("sweeps.engine.energy.POWERCAP", tmp_path / "none")
-    monkeypatch.setattr("ctypes.CDLL", lambda _: (_ for _ in ()).throw(OSError("no such library")))
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
     assert counter("cuda") is None
 
 
-class Nvml:
-    """Two cards that have counted 1 and 2 J, and 1 J more at each reading."""
-
-    def __init__(self, refused: int = 0) -> None:
-        self.refused = refused
-        self.readings = 0
-
-    def nvmlInit_v2(self) -> int:
-        return 0
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: ANN401
-        count._obj.value = 2
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: Any) -> int:  # noqa: ANN401
-        handle._obj.value = index + 1
-        return 0
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, value: Any) -> int:  # noqa: ANN401
-        self.readings += 1
-        value._obj.value = 1000 * (handle.value + (self.readings - 1) // 2)
-        return self.refused
+def refuse(*_: object) -> int:
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
 
-def test_cards_are_summed_and_old_ones_that_do_not_count_are_left_out() -> None:
-    read = nvml(Nvml())
+def test_cards_are_summed_and_old_ones_that_do_not_count_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted_mj = {0: iter([1000, 2000, 3000]), 1: iter([2000, 3000, 4000])}
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: len(counted_mj))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda card: next(counted_mj[card]))
+    read = nvml()
     assert read is not None
     assert [read(), read()] == [2.0, 4.0]
-    assert nvml(Nvml(refused=3)) is None
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", refuse)
+    assert read() is None
+    assert nvml() is None
 
 
 def test_what_is_counted_is_dealt_to_the_trials_that_run() -> None:
