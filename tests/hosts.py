@@ -134,6 +134,7 @@ class Switch:
         for device in ("eth0", "lo"):
             ip("-n", namespace, "link", "set", device, "up")
         root = "/mnt/root"
+        # The environment also stands where it was made, which its commands name in their first line.
         script = [
             "mount --make-rprivate /",
             "mount -t tmpfs -o size=256m tmpfs /mnt",  # what the host changes on its disk, gone with it
@@ -146,7 +147,7 @@ class Switch:
             f"install -d -o {USER} -g {USER} {root}/tmp/home",
             f"hostname {name} && touch {root}/etc/hosts",
             *(f"{_mount_point(root + place, source)} && mount --bind {shlex.quote(str(source))} {root}{place}"
-              for place, source in {"/app": ROOT, "/opt/venv": VENV, **mounts}.items()),
+              for place, source in {"/app": ROOT, "/opt/venv": VENV, str(VENV): VENV, **mounts}.items()),
             "echo up",
             f"exec chroot {root} sleep infinity",
         ]  # fmt: skip
