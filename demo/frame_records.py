@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_store.errors import InputError
-from demo.watching import Marked
+from demo.judging import Marked
 
 
 class FrameRecords:

@@ -12,6 +12,7 @@ import numpy as np
 
 from data_store.errors import InputError
 from demo.footage import Picture, pixels_of
+from demo.judging import Judge
 from demo.verdicts import of_video
 from demo.watching import Watch, Watched
 
@@ -70,6 +71,7 @@ class _Session:
         self.lock = threading.Lock()
         self.last_s = self._began_s = now_s
         self._watch = Watch(model, scale=1.0, per_s=1000.0)
+        self._judge = Judge(model)
         self._index = 0
 
     def look(self, picture: np.ndarray, now_s: float) -> dict[str, Any]:
@@ -79,7 +81,10 @@ class _Session:
         time_s = now_s - self._began_s
         pts = round(time_s * 1000)
         frame.pts, frame.time_base = pts, Fraction(1, 1000)
-        self._watch.take(Picture(index=self._index, pts=pts, time_s=time_s, planes=planes, stored=frame))
+        told = self._watch.take(Picture(index=self._index, pts=pts, time_s=time_s, planes=planes, stored=frame))
+        if told is not None:
+            for _ in self._judge.take(told):
+                pass  # frames that were shown already
         self._index += 1
         marks = [
             {
@@ -89,8 +94,8 @@ class _Session:
                 "probability": mark.probability,
                 "label": mark.label,
             }
-            for mark in self._watch.now(time_s)
+            for mark in self._judge.marks(self._watch.now(), time_s)
         ]
         smallest = self._watch.finder.smallest_px(width, height)
-        verdict = of_video(list(self._watch.faces.values()), smallest_px=smallest)
+        verdict = of_video(list(self._judge.faces.values()), smallest_px=smallest)
         return {"marks": marks, "verdict": verdict.as_dict()}

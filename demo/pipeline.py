@@ -1,8 +1,8 @@
-"""From a video to a marked one, in three threads with short queues between them: memory does not grow with length.
+"""From a video to a marked one, in four threads with short queues between them: memory does not grow with length.
 
-    decode  --frames-->  detect, follow, score  --marked frames-->  draw, encode, sound
+    decode  --frames-->  detect, follow  --stretches-->  score, mark  --marked frames-->  draw, encode, sound
 
-All three spend their time in C code that lets go of Python's lock, so two cores are kept busy.
+All four spend their time in C code that lets go of Python's lock, so two cores are kept busy.
 """
 
 import queue
@@ -23,9 +23,10 @@ from data_store.frames import UnreadableError, reason_of
 from demo.drawing import draw
 from demo.footage import Footage, pictures, refuse_long
 from demo.frame_records import FrameRecords
+from demo.judging import Judge, Marked
 from demo.recording import Recording
 from demo.verdicts import Face, Verdict, of_video
-from demo.watching import Marked, Watch, Watched
+from demo.watching import Stretch, Watch, Watched
 
 QUEUE_BYTES = 48_000_000
 """Of decoded frames that wait for the detector, and of marked ones that wait for the encoder."""
@@ -115,7 +116,8 @@ def annotate(
     """
     cv2.setNumThreads(1)  # as the store's builder: the same boxes; and the cores have enough to do
     rate = {} if per_s is None else {"per_s": per_s}
-    work = _Work(footage, Watch(model, scale=footage.scale, every_frame=every_frame, **rate), max_minutes, progress)
+    watch = Watch(model, scale=footage.scale, every_frame=every_frame, **rate)
+    work = _Work(footage, watch, Judge(model), max_minutes, progress)
     part = out.with_name(f".{out.stem}.part.mp4")
     records = FrameRecords(json_out) if json_out else None
     began = time.perf_counter()
@@ -186,12 +188,13 @@ class _Pipe(Generic[Item]):
 
 
 class _Work:
-    """The three threads, and what they leave behind."""
+    """The four threads, and what they leave behind."""
 
     def __init__(
-        self, footage: Footage, watch: Watch, max_minutes: float, progress: Callable[[Progress], None]
+        self, footage: Footage, watch: Watch, judge: Judge, max_minutes: float, progress: Callable[[Progress], None]
     ) -> None:
-        self._footage, self._watch, self._max_minutes, self._progress = footage, watch, max_minutes, progress
+        self._footage, self._watch, self._judge = footage, watch, judge
+        self._max_minutes, self._progress = max_minutes, progress
         self._failures: list[BaseException] = []
         self._notes: list[str] = []
         self._written = 0
@@ -204,10 +207,12 @@ class _Work:
         frame_bytes = self._footage.width * self._footage.height * 3 // 2
         length = max(2, min(LONGEST_QUEUE, QUEUE_BYTES // frame_bytes))
         decoded: _Pipe[Any] = _Pipe(length, halt)
+        told: _Pipe[Stretch] = _Pipe(1, halt)  # of several frames each
         marked: _Pipe[Marked] = _Pipe(length, halt)
         jobs = (
             lambda: self._decode(decoded),
-            lambda: self._look(decoded, marked),
+            lambda: self._look(decoded, told),
+            lambda: self._mark(told, marked),
             lambda: self._write(marked, part, records),
         )
         threads = [threading.Thread(target=self._guarded, args=(job, halt), daemon=True) for job in jobs]
@@ -231,14 +236,14 @@ class _Work:
     def result(self, seconds: float) -> Annotation:
         """Sum up."""
         watch = self._watch
-        faces = tuple(watch.faces[number] for number in sorted(watch.faces))
+        faces = tuple(self._judge.faces[number] for number in sorted(self._judge.faces))
         smallest = watch.finder.smallest_px(self._footage.width, self._footage.height)
         if watch.num_damaged:
             self._notes.append(f"{watch.num_damaged} damaged frames were not judged")
         return Annotation(
             verdict=of_video(faces, smallest_px=smallest),
             faces=faces,
-            portraits=watch.portraits,
+            portraits=self._judge.portraits,
             num_frames=self._written,
             num_keys=watch.num_keys,
             num_without=watch.num_without,
@@ -272,12 +277,18 @@ class _Work:
             self._notes.append(f"the file is damaged: {error}; the verdict rests on the part before")
         decoded.put(None)
 
-    def _look(self, decoded: _Pipe[Any], marked: _Pipe[Marked]) -> None:
+    def _look(self, decoded: _Pipe[Any], told: _Pipe[Stretch]) -> None:
         for picture in decoded:
-            for done in self._watch.take(picture):
+            stretch = self._watch.take(picture)
+            if stretch is not None:
+                told.put(stretch)
+        told.put(self._watch.end())
+        told.put(None)
+
+    def _mark(self, told: _Pipe[Stretch], marked: _Pipe[Marked]) -> None:
+        for stretch in told:
+            for done in self._judge.take(stretch):
                 marked.put(done)
-        for done in self._watch.end():
-            marked.put(done)
         marked.put(None)
 
     def _write(self, marked: _Pipe[Marked], part: Path, records: FrameRecords | None) -> None:
@@ -287,7 +298,7 @@ class _Work:
             for done in marked:
                 picture = done.picture
                 frame, planes = recording.blank(picture.planes)
-                draw(planes, done.marks, self._footage.scale, numbered=self._watch.several)
+                draw(planes, done.marks, self._footage.scale, numbered=done.numbered)
                 recording.add(frame, picture.pts)
                 if records:
                     records.add(done)

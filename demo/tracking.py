@@ -172,7 +172,7 @@ class Tracker:
 
     def look(
         self, grey: Grey, sightings: Sequence[Sighting], time_s: float, *, cut: bool
-    ) -> tuple[list[Track], list[Track | None]]:
+    ) -> tuple[list[Track], list[Track]]:
         """Take in a key frame.
 
         Args:
@@ -201,13 +201,14 @@ class Tracker:
                 self.single += 1
         before = self.tracks
         new = []
-        for which, sighting in enumerate(sightings):
-            if owners[which] is None:
-                track = Track(place=Place.of(sighting.box), small=sighting.small, seen_s=time_s)
-                owners[which] = track
-                new.append(track)
+        everyone = []
+        for owner, sighting in zip(owners, sightings, strict=True):
+            if owner is None:
+                owner = Track(place=Place.of(sighting.box), small=sighting.small, seen_s=time_s)
+                new.append(owner)
+            everyone.append(owner)
         self.tracks = kept + new
-        return before, owners
+        return before, everyone
 
     def begin(self, grey: Grey) -> None:
         """Start the paths of all faces at a key frame, after what led there was taken."""

@@ -1,25 +1,22 @@
-"""Frame after frame in, the same frames with what is to be drawn on each out; scores and faces are kept."""
+"""Frame after frame in, the faces of the frames between two key frames out: found, cut, followed, not yet judged."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.calibration import Calibration
+from data_store.faces import Face
 from data_store.settings import FaceSettings
-from demo.drawing import LOOKING, Mark
 from demo.finding import FaceFinder
 from demo.footage import Picture
 from demo.scoring import Scorer
 from demo.tracking import Place, Sighting, Track, Tracker, is_cut, thumbnail
-from demo.verdicts import TOO_SMALL, Face, named
 
 SCORES_PER_S = 7.0
 """Key frames a second: detected and scored. No divisor of 24, 25 or 30: every second or fifth frame would often be the
 same kind of frame to the video's encoder, B or P, and the mean over such frames is off."""
-PORTRAIT_PX = 112
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +34,50 @@ class Watched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Marked:
-    """A frame and what is to be drawn on it."""
+class Followed:
+    """A face, as it stood at one moment: the track goes on changing while this is judged."""
 
-    picture: Picture
-    """The frame."""
-    marks: tuple[Mark, ...]
-    """One a face."""
-    key: bool
-    """The detector looked at it."""
+    track: Track
+    """Whose state this is; only to tell faces apart."""
+    number: int | None
+    """None as long as no second detection confirmed the face."""
+    small: bool
+    """Too small to be judged."""
+    path: tuple[Place | None, ...] = ()
+    """One place a frame; None once out of sight."""
+
+    @classmethod
+    def of(cls, track: Track) -> "Followed":
+        """A track as it stands."""
+        return cls(track=track, number=track.number, small=track.small, path=tuple(track.path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A face that the detector found in a key frame."""
+
+    owner: Followed
+    """Whose it is."""
+    face: Face | None
+    """Its box and crop; None where it is too small to be judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """What a key frame told, and the frames before it, which can be drawn now."""
+
+    pictures: tuple[Picture, ...]
+    """Since the last key frame, itself first; empty at the video's first frame."""
+    followed: tuple[Followed, ...]
+    """The faces in these."""
+    time_s: float
+    """Of the key frame that ended them; at the video's end of its last frame."""
+    found: tuple[Found, ...]
+    """In that key frame."""
+    in_sight: frozenset[Track]
+    """From it on."""
+    several: bool
+    """More than one face was seen so far."""
 
 
 class Watch:
@@ -55,26 +87,19 @@ class Watch:
         """Start before the first frame.
 
         Args:
-            model: what judges the faces.
+            model: what will judge the faces.
             scale: pixels of the marked video in one of the full frame.
             per_s: key frames a second.
             every_frame: detect and score every frame, searching for every size: slow, the yardstick.
         """
-        self._model = model
         self._finder = FaceFinder(model.faces, model.crop_px, exhaustive=every_frame)
         self._tracker = Tracker(scale)
         self._apart_s = 0.0 if every_frame else 1.0 / per_s
-        self._due_s = 0.0
+        self._due_s = self._time_s = 0.0
         self._pending: list[Picture] = []
         self._thumbnail: NDArray[np.int16] | None = None
         self._cut = False
-        self._unconfirmed: dict[Track, list[tuple[float, float, NDArray[np.uint8]]]] = {}
         self._expected = 0
-        self._largest: dict[int, int] = {}
-        self.faces: dict[int, Face] = {}
-        """By number, confirmed ones alone."""
-        self.portraits: dict[int, NDArray[np.uint8]] = {}
-        """Of each face its largest crop, ``(112, 112, 3)`` uint8 RGB."""
         self.num_frames = self.num_keys = self.num_damaged = self.num_without = 0
 
     @property
@@ -82,18 +107,14 @@ class Watch:
         """The detector."""
         return self._finder
 
-    @property
-    def several(self) -> bool:
-        """Whether more than one face was seen so far: they are numbered then."""
-        return self._tracker.num_faces > 1
-
-    def take(self, picture: Picture) -> list[Marked]:
+    def take(self, picture: Picture) -> Stretch | None:
         """Take in the next frame.
 
         Returns:
-            The frames that can be drawn now: those since the last key frame, or none.
+            At a key frame what it told; else None.
         """
         self.num_frames += 1
+        self._time_s = picture.time_s
         grey = picture.planes[0]
         now = thumbnail(grey)
         self._cut = self._cut or (self._thumbnail is not None and is_cut(self._thumbnail, now))
@@ -104,88 +125,49 @@ class Watch:
             self._pending.append(picture)
             if not self._cut:  # after a cut whose first frame is damaged there is nothing to follow
                 self._tracker.follow(grey)
-            return []
+            return None
         return self._look(picture, pixels)
 
-    def end(self) -> list[Marked]:
+    def end(self) -> Stretch:
         """Return the frames that are left."""
         self._tracker.end()
-        left, self._pending = list(self._mark(self._tracker.tracks)), []
-        return left
+        return self._stretch(self._tracker.tracks, ())
 
-    def now(self, time_s: float) -> tuple[Mark, ...]:
-        """What is known of the last frame taken, before the next one comes: for a live picture."""
-        return self._marks([(track, track.place) for track in self._tracker.tracks], time_s)
+    def now(self) -> tuple[tuple[Followed, Place], ...]:
+        """The faces in the last frame taken and their places, before the next one comes: for a live picture."""
+        return tuple((Followed.of(track), track.place) for track in self._tracker.tracks)
 
     def _is_key(self, picture: Picture) -> bool:
         if not self._pending or self._cut:
             return True
         return picture.time_s >= self._due_s - 1e-3
 
-    def _look(self, picture: Picture, pixels: NDArray[np.uint8]) -> list[Marked]:
+    def _look(self, picture: Picture, pixels: NDArray[np.uint8]) -> Stretch:
         self.num_keys += 1
         late_s = picture.time_s - self._due_s
         on_time = not self._cut and 0 <= late_s < self._apart_s
         self._due_s = (self._due_s if on_time else picture.time_s) + self._apart_s
         known = [] if self._cut else [track.place for track in self._tracker.tracks if not track.small]
-        found, smaller = self._finder.find(pixels, picture.time_s, known, 0 if self._cut else self._expected)
-        self.num_without += not found
-        self._expected = len(found)
-        sightings = [Sighting(box=face.box) for face in found] + [Sighting(box=box, small=True) for box in smaller]
+        faces, smaller = self._finder.find(pixels, picture.time_s, known, 0 if self._cut else self._expected)
+        self.num_without += not faces
+        self._expected = len(faces)
+        sightings = [Sighting(box=face.box) for face in faces] + [Sighting(box=box, small=True) for box in smaller]
         before, owners = self._tracker.look(picture.planes[0], sightings, picture.time_s, cut=self._cut)
-        crops = [face.crop for face in found]
-        logits = self._model.scorer.score(np.stack(crops)).tolist() if crops else []
-        for owner, crop, logit, face in zip(owners, crops, logits, found, strict=False):
-            assert owner is not None
-            self._keep(owner, picture.time_s, logit, crop, face.box.width)
-        for owner in owners[len(found) :]:
-            if owner is not None and owner.number is not None:
-                self._face(owner.number)
-        self._unconfirmed = {track: kept for track, kept in self._unconfirmed.items() if track in self._tracker.tracks}
-        done = list(self._mark(before))
+        found = tuple(
+            Found(owner=Followed.of(owner), face=face)
+            for owner, face in zip(owners, [*faces, *[None] * len(smaller)], strict=True)
+        )
+        done = self._stretch(before, found)
         self._pending, self._cut = [picture], False
         self._tracker.begin(picture.planes[0])
         return done
 
-    def _keep(self, track: Track, time_s: float, logit: float, crop: NDArray[np.uint8], side: int) -> None:
-        """Add a score to its face; that of a face not yet confirmed waits until it is."""
-        scores = [*self._unconfirmed.pop(track, []), (time_s, logit, crop)]
-        if track.number is None:
-            self._unconfirmed[track] = scores
-            return
-        face = self._face(track.number)
-        for when, value, _ in scores:
-            face.times_s.append(when)
-            face.logits.append(value)
-        if side > self._largest.get(track.number, 0):
-            self._largest[track.number] = side
-            size = (PORTRAIT_PX, PORTRAIT_PX)
-            self.portraits[track.number] = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-    def _face(self, number: int) -> Face:
-        if number not in self.faces:
-            self.faces[number] = Face(number=number, calibration=self._model.calibration)
-        return self.faces[number]
-
-    def _mark(self, tracks: list[Track]) -> Iterator[Marked]:
-        """Pair the pending frames with the places of the faces in them."""
-        for step, picture in enumerate(self._pending):
-            places = [(track, track.path[step] if step < len(track.path) else None) for track in tracks]
-            yield Marked(picture=picture, marks=self._marks(places, picture.time_s), key=step == 0)
-
-    def _marks(self, places: Sequence[tuple[Track, Place | None]], time_s: float) -> tuple[Mark, ...]:
-        marks = []
-        for track, place in places:
-            if place is None or track.number is None:
-                continue
-            face = self._face(track.number)
-            face.seen(time_s)
-            chance = None if track.small else face.around(time_s)
-            word = TOO_SMALL if track.small else LOOKING if chance is None else named(chance)
-            left, top, width, height = place.corners()
-            marks.append(
-                Mark(
-                    face=track.number, left=left, top=top, width=width, height=height, verdict=word, probability=chance
-                )
-            )  # fmt: skip
-        return tuple(marks)
+    def _stretch(self, tracks: Sequence[Track], found: tuple[Found, ...]) -> Stretch:
+        return Stretch(
+            pictures=tuple(self._pending),
+            followed=tuple(Followed.of(track) for track in tracks),
+            time_s=self._time_s,
+            found=found,
+            in_sight=frozenset(self._tracker.tracks),
+            several=self._tracker.num_faces > 1,
+        )
