@@ -21,7 +21,8 @@ from typing import IO
 
 from trainables.artifact_files import ONNX_FILE
 
-NICENESS = 5
+NICENESS = 19
+"""Ray's workers, who train meanwhile, run at 15."""
 TRIES = 2
 """A process that dies (out of memory, kill -9) is seldom its model's fault."""
 

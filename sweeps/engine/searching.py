@@ -13,11 +13,13 @@ from sweeps.engine.searchers import Tried, suggest, write_study
 from sweeps.engine.space import PlannedTrial, Setting
 from trainables import metric_keys as keys
 from trainables.limits import Limits
-from trainables.predicted_latency import LatencyFit, Work, predict
+from trainables.predicted_latency import MIN_GRAPHS, LatencyFit, Work, predict
 
 STUDY_FILE = "study.log"
 FITTED_NETWORKS = 8
 """Networks that are timed at a search's start, spread over its space."""
+FITTED_SHARES = (0.0, 0.2, 0.4, 0.6)
+"""Of a network's channels, taken off: so each is timed where a space has too few networks to fit to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,9 @@ class Search:
         if journal.state.latency_fit is None:
             spread = sorted(networks, key=lambda row: self._footprints[f"{row[0]}@{row[1]}"].macs)
             step = max(1, len(spread) // FITTED_NETWORKS)
-            fit = self.forecasts.latency_fit(spread[::step], num_threads=self.setting.num_threads)
+            timed = spread[::step]
+            shares = (0.0,) if len(timed) >= MIN_GRAPHS else FITTED_SHARES
+            fit = self.forecasts.latency_fit(timed, num_threads=self.setting.num_threads, shares=shares)
             journal.append("latency_fit", fit=fit)
         assert journal.state.latency_fit is not None
         self._fit = LatencyFit(**journal.state.latency_fit)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sweeps.engine.searching import Search
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, Sweep
 from tests.stores import write_store
 from trainables.limits import Limits
+from trainables.predicted_latency import MIN_GRAPHS
 
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
 NONE = Limits()
@@ -260,3 +262,20 @@ def test_a_launch_names_the_search_and_puts_its_first_points_on_the_agenda(
     assert all(len(pending) >= 3 for pending in begun)
     with pytest.raises(InputError, match="the smallest of this space has"):
         launch.run(search.SWEEP, [*where, "--max-size-mb", "0.5"])
+
+
+def test_a_space_of_one_network_has_enough_to_fit_latency_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def fit(_: object, networks: Sequence[object], *, num_threads: int, shares: Sequence[float] = (0.0,)) -> object:
+        del num_threads
+        asked.append(len(networks) * len(shares))
+        return FIT
+
+    driver = Driver(tmp_path, monkeypatch, "random", num_trials=2)
+    assert driver.search.space is not None
+    one = replace(driver.search.space, axes=tuple(replace(axis, values=axis.values[:1]) for axis in search.AXES))
+    monkeypatch.setattr(Forecasts, "latency_fit", fit)
+    replace(driver.search, space=one).prepare(open_journal(tmp_path / "other.jsonl"))
+    assert asked
+    assert min(asked) >= MIN_GRAPHS
