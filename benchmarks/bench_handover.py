@@ -58,7 +58,7 @@ def rows(size: Size = FULL) -> list[Row]:
         results, notes = folder / "results", folder / "notes"
         first = time.time()
         finish(command(store, results), environment(size.trials, 1, notes), folder / "ours.log")
-        ours = steps(notes)
+        ours, journal = steps(notes), events(results, "seeds-*")
         again = time.time()
         env = environment(2, 1, folder / "again")
         finish(command(store, results, "--fresh"), env, folder / "again.log")
@@ -68,7 +68,7 @@ def rows(size: Size = FULL) -> list[Row]:
         stock_env["PYTHONPATH"] += f":{ROOT}"
         finish(stock, stock_env, folder / "stock.log")
         return [
-            _handed_over(ours, steps(folder / "stock"), events(results, "seeds-*")),
+            _handed_over(ours, steps(folder / "stock"), journal),
             _memory(ours, size),
             _started("first launch", min(step.began for step in ours) - first, imports_s),
             _started("later launch", min(step.began for step in steps(folder / "again")) - again, imports_s),

@@ -1,8 +1,9 @@
 """The Ray Tune Trainable: set up a trial, one epoch a step, hand over the finished model.
 
 torch and what builds on it are imported by the methods, in the worker: the driver, which imports this class to
-launch it, starts without them. Tune's own checkpoints are off; each epoch is saved here before its step returns.
-The end of a trial (test pass, export, checksums) happens in a thread behind the next trial's first epoch.
+launch it, starts without them. Tune's own checkpoints are off; each epoch is saved here before its step returns, the
+last one right after it. The end of a trial (that checkpoint, test pass, checksums) happens in a thread behind the next
+trial's first epoch.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import threading
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from trainables.artifact_files import ModelRecipe
     from trainables.recipes import TrialConfig
     from trainables.training import Fit
+
+
+NEXT_TRIAL_S = 1.0
+"""A result waits so long at most for the next trial to begin: there may be none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,7 @@ class DetectorTrial(tune.Trainable):
     After a complete trial, its result appears as ``result.json`` in the attempt's folder.
     """
 
-    ending: threading.Thread | None = None
+    ending: "_Ending | None" = None
     """Makes the result of the trial before this one."""
 
     def setup(self, config: dict[str, Any], store: "ResidentRefs | None" = None) -> None:
@@ -115,6 +121,8 @@ class DetectorTrial(tune.Trainable):
             trial_folder = Path(self.assignment.folder)
             folder = attempt_folder(trial_folder, self.assignment.attempt)
             _keep_output(folder)
+            if self.ending is not None:
+                self.ending.proceed()
             train, val = self.crops.split("train"), self.crops.split("val")
             if not training.finished(self.fit, self.trial):
                 try:
@@ -130,13 +138,12 @@ class DetectorTrial(tune.Trainable):
                 except OverLimitError as over:  # not saved: asked again, it is refused again
                     return self._report(complete=False, refusal=str(over))
                 refuse_orphan(trial_folder, self.assignment.attempt)
-                checkpoints.save(folder, self.fit)
+                if not training.finished(self.fit, self.trial):
+                    checkpoints.save(folder, self.fit)
             complete = training.finished(self.fit, self.trial)
         if complete:
             self.cleanup()  # of the trial before: one at a time keeps memory flat
-            arguments = (self.fit, self.trial, self.recipe, self.crops, self.assignment)
-            self.ending = threading.Thread(target=_end, args=arguments, name="ending")
-            self.ending.start()
+            self.ending = _Ending(self.fit, self.trial, self.recipe, self.crops, self.assignment)
             if self.trial.device == "cuda":
                 self.ending.join()  # its memory was admitted for one trial, not for two
         return self._report(complete=complete)
@@ -184,15 +191,49 @@ class DetectorTrial(tune.Trainable):
         )
 
 
-def _end(fit: "Fit", config: "TrialConfig", recipe: "ModelRecipe", crops: "Crops", assignment: Assignment) -> None:
-    """Test and export a trained model; its result is written last, whole or not at all."""
+_BEHIND = ThreadPoolExecutor(1, thread_name_prefix="ending")
+"""One thread for all trials of a process: with one each, memory would grow by what C libraries keep for a thread."""
+
+
+class _Ending:
+    """Makes a trial's result behind the next trial, once that one trains: until then it needs this process."""
+
+    def __init__(
+        self, fit: "Fit", config: "TrialConfig", recipe: "ModelRecipe", crops: "Crops", assignment: Assignment
+    ) -> None:
+        self._proceed = threading.Event()
+        self._result = _BEHIND.submit(_end, self._proceed, fit, config, recipe, crops, assignment)
+
+    def proceed(self) -> None:
+        """Let it work: the next trial is at its first step."""
+        self._proceed.set()
+
+    def join(self) -> None:
+        """Wait for the result."""
+        self._proceed.set()
+        self._result.result()
+
+
+def _end(
+    proceed: threading.Event,
+    fit: "Fit",
+    config: "TrialConfig",
+    recipe: "ModelRecipe",
+    crops: "Crops",
+    assignment: Assignment,
+) -> None:
+    """Save and test a trained model; its result is written last, whole or not at all."""
+    from trainables import checkpoints
     from trainables.finish import finish
     from trainables.training import fix_threads
 
     with suppress(Exception), _traceback_kept(assignment):
         fix_threads(config.num_threads)  # of this thread: OpenMP counts them by thread
+        proceed.wait(NEXT_TRIAL_S)
         trial_folder = Path(assignment.folder)
         folder = attempt_folder(trial_folder, assignment.attempt)
+        refuse_orphan(trial_folder, assignment.attempt)
+        checkpoints.save(folder, fit)
         result = finish(fit, config, recipe, crops, folder)
         refuse_orphan(trial_folder, assignment.attempt)
         partial = folder / f".{RESULT_FILE}.partial"
