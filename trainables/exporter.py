@@ -136,12 +136,13 @@ def _main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
     import torch
 
-    from trainables.onnx_files import write_model
+    from trainables.onnx_files import Traces, write_model
 
     torch.set_num_threads(1)
+    traces = Traces()
     for line in sys.stdin:
         try:
-            write_model(Path(line.rstrip("\n")))
+            write_model(Path(line.rstrip("\n")), traces)
             answer = ""
         except Exception as error:  # noqa: BLE001 - the sweep says what it was
             answer = f"{type(error).__name__}: {error}".splitlines()[0]

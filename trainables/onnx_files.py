@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,19 @@ import numpy as np
 
 from data_store.errors import run_command
 from trainables.apart import run_apart
-from trainables.artifact_files import ONNX_FILE
+from trainables.artifact_files import ONNX_FILE, ModelRecipe
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
+    import torch
     from torch import nn
 
+    from trainables.footprint import Graph
+
 INPUT, OUTPUT = "images", "logits"
+MOST_TRACES = 4
+"""Kept at a time; each holds its network's weights."""
 
 
 def export_onnx(folder: Path) -> Path:
@@ -42,8 +49,34 @@ def export_onnx(folder: Path) -> Path:
     return file
 
 
-def write_model(folder: Path) -> None:
+class Traces:
+    """The graphs of models that were exported: another model of the same graph only brings its own weights.
+
+    Tracing a network takes seconds, its weights a tenth of that, and a sweep's models are mostly of one graph.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._kept: dict[Graph, _Trace] = {}
+
+    def of(self, model: "nn.Module", recipe: ModelRecipe) -> "_Trace":
+        """Return a model's trace, made now or when the first model of its graph came."""
+        from trainables.footprint import graph_of
+
+        graph = graph_of(recipe)
+        trace = self._kept.pop(graph, None) or _traced(model, recipe.resolution_px)
+        self._kept[graph] = trace
+        if len(self._kept) > MOST_TRACES:
+            del self._kept[next(iter(self._kept))]
+        return trace
+
+
+def write_model(folder: Path, traces: Traces) -> None:
     """Do what ``export_onnx`` does, in this process.
+
+    Args:
+        folder: The model's.
+        traces: Looked through for the model's graph, and given it.
 
     Raises:
         InputError: The folder holds no model.
@@ -53,11 +86,28 @@ def write_model(folder: Path) -> None:
     file = folder / ONNX_FILE
     if not file.exists():
         model, recipe = load_model(folder)
-        write_onnx(model, recipe.resolution_px, file)
+        _write(traces.of(model, recipe), model, file)
 
 
 def write_onnx(model: "nn.Module", resolution_px: int, file: Path) -> None:
     """Write a network on the CPU as an ONNX file that takes any number of images, whole or not at all."""
+    _write(_traced(model, resolution_px), model, file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trace:
+    """A network's graph, before anything in it is folded into its weights.
+
+    Attributes:
+        program: What torch's exporter gave; its model is replaced.
+        proto: The model, weights and all.
+    """
+
+    program: "torch.onnx.ONNXProgram"
+    proto: "onnx.ModelProto"
+
+
+def _traced(model: "nn.Module", resolution_px: int) -> _Trace:
     import torch
     from torch import nn
 
@@ -71,20 +121,36 @@ def write_onnx(model: "nn.Module", resolution_px: int, file: Path) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.network(images).squeeze(1)  # type: ignore[no-any-return]
 
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     images = torch.zeros(2, 3, resolution_px, resolution_px)
     with _quiet_exporter(), torch.no_grad():
-        torch.onnx.export(
+        program = torch.onnx.export(
             Logits().eval(),
             (images,),
-            partial,
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             input_names=[INPUT],
             output_names=[OUTPUT],
-            external_data=False,
+            optimize=False,
             verbose=False,
         )
+    assert program is not None
+    return _Trace(program=program, proto=program.model_proto)
+
+
+def _write(trace: _Trace, model: "nn.Module", file: Path) -> None:
+    """Put a model's weights into the trace of its graph, and what results into a file."""
+    import onnx_ir
+
+    program = trace.program
+    program.model = onnx_ir.from_proto(trace.proto)
+    weights = {f"network.{name}": value for name, value in model.state_dict().items()}
+    missing = program.model.graph.initializers.keys() - weights.keys()
+    assert not missing, f"{missing} are no weights of the model: another model's values would stay"
+    program.apply_weights({name: weights[name] for name in program.model.graph.initializers})
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    with _quiet_exporter():
+        program.optimize()
+        program.save(partial, external_data=False)
     partial.replace(file)
 
 
@@ -120,8 +186,9 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _main() -> int:
+    traces = Traces()
     for folder in sys.argv[1:]:
-        write_model(Path(folder))
+        write_model(Path(folder), traces)
     return 0
 
 
