@@ -139,8 +139,7 @@ class SplitCrops:
     def _column(self, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
         """Join one column of all shards into an array that nobody can change."""
         columns = [batch.column(name) for batch in self._batches]
-        as_text = kind is np.str_  # fixed width: a hundredth of the crops' bytes at most
-        parts = [np.array(column.to_pylist() if as_text else column.to_numpy(), kind) for column in columns]
+        parts = [np.array(column.to_pylist(), kind) for column in columns]  # to_numpy would import pandas, for a second
         joined = np.concatenate(parts) if parts else np.empty(0, kind)
         joined.setflags(write=False)
         return joined

@@ -124,7 +124,8 @@ class DetectorTrial(tune.Trainable):
             if self.ending is not None:
                 self.ending.proceed()
             train, val = self.crops.split("train"), self.crops.split("val")
-            if not training.finished(self.fit, self.trial):
+            saved = training.finished(self.fit, self.trial)  # by an attempt that came no further
+            if not saved:
                 try:
                     training.advance(
                         self.fit,
@@ -143,7 +144,7 @@ class DetectorTrial(tune.Trainable):
             complete = training.finished(self.fit, self.trial)
         if complete:
             self.cleanup()  # of the trial before: one at a time keeps memory flat
-            self.ending = _Ending(self.fit, self.trial, self.recipe, self.crops, self.assignment)
+            self.ending = _Ending(self.fit, self.trial, self.recipe, self.crops, self.assignment, saved=saved)
             if self.trial.device == "cuda":
                 self.ending.join()  # its memory was admitted for one trial, not for two
         return self._report(complete=complete)
@@ -199,10 +200,17 @@ class _Ending:
     """Makes a trial's result behind the next trial, once that one trains: until then it needs this process."""
 
     def __init__(
-        self, fit: "Fit", config: "TrialConfig", recipe: "ModelRecipe", crops: "Crops", assignment: Assignment
+        self,
+        fit: "Fit",
+        config: "TrialConfig",
+        recipe: "ModelRecipe",
+        crops: "Crops",
+        assignment: Assignment,
+        *,
+        saved: bool,
     ) -> None:
         self._proceed = threading.Event()
-        self._result = _BEHIND.submit(_end, self._proceed, fit, config, recipe, crops, assignment)
+        self._result = _BEHIND.submit(_end, self._proceed, fit, config, recipe, crops, assignment, saved=saved)
 
     def proceed(self) -> None:
         """Let it work: the next trial is at its first step."""
@@ -221,8 +229,10 @@ def _end(
     recipe: "ModelRecipe",
     crops: "Crops",
     assignment: Assignment,
+    *,
+    saved: bool,
 ) -> None:
-    """Save and test a trained model; its result is written last, whole or not at all."""
+    """Save a trained model, unless it is, and test it; its result is written last, whole or not at all."""
     from trainables import checkpoints
     from trainables.finish import finish
     from trainables.training import fix_threads
@@ -233,7 +243,8 @@ def _end(
         trial_folder = Path(assignment.folder)
         folder = attempt_folder(trial_folder, assignment.attempt)
         refuse_orphan(trial_folder, assignment.attempt)
-        checkpoints.save(folder, fit)
+        if not saved:
+            checkpoints.save(folder, fit)
         result = finish(fit, config, recipe, crops, folder)
         refuse_orphan(trial_folder, assignment.attempt)
         partial = folder / f".{RESULT_FILE}.partial"

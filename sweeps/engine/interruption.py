@@ -1,4 +1,8 @@
-"""Ctrl-C: once stops the sweep after what is running has saved its epoch, twice stops it at once."""
+"""Ctrl-C: once stops the sweep after what is running has saved its epoch, twice stops it at once.
+
+While Ray and MLflow start, once stops it when they have: Python may lose a ``KeyboardInterrupt`` that comes in the
+middle of an import, or leave a lock behind on which the imports of other threads wait for ever.
+"""
 
 import os
 import signal
@@ -28,6 +32,27 @@ class Interruption:
     """Whether the user has asked the sweep to stop."""
 
     asked: bool = False
+
+
+@contextmanager
+def held_back(terminal: Terminal) -> Iterator[None]:
+    """Let the first Ctrl-C wait for the end of the body; raise KeyboardInterrupt then, or at the second."""
+    asked = False
+
+    def handle(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        terminal.event("stopping as soon as Ray and MLflow have started; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from sweeps.engine.builtin import builtin_store
 from sweeps.engine.courier import Courier
 from sweeps.engine.elsewhere import score_elsewhere, untested
 from sweeps.engine.forecast import Footprint
+from sweeps.engine.interruption import held_back
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.ladder import Shape
 from sweeps.engine.launch_log import LaunchLog, launch_log
@@ -148,11 +149,12 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     with ThreadPoolExecutor(2) as pool:
         prediction = pool.submit(_predict, launch, pending)
         opening = pool.submit(_open_tracking, launch)
-        if pending:
-            from sweeps.engine.tune import start_ray
+        with held_back(terminal):
+            if pending:
+                from sweeps.engine.tune import start_ray
 
-            start_ray(launch.options.address)
-        tracking = opening.result()
+                start_ray(launch.options.address)
+            tracking = opening.result()
         stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep))
         if stale:
             terminal.line("closed", f"{stale} runs that a sweep which died had left running")

@@ -69,7 +69,7 @@ def test_a_second_run_has_nothing_to_do_and_loads_nothing(store: Path, smoke: Pa
     assert "alpha=0.5" in done.stdout
     imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.count("|") == 2}
     assert "sweeps.engine.launch" in imported
-    assert not imported & {"torch", "ray", "mlflow", "timm"}
+    assert not imported & {"torch", "ray", "mlflow", "timm", "pandas"}
 
 
 def test_a_store_that_is_not_verified_or_not_sound_is_refused(store: Path, tmp_path: Path) -> None:

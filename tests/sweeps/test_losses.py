@@ -29,6 +29,7 @@ from tests.sweeps.launching import (
     steps,
     wait_until,
 )
+from trainables.attempts import attempt_folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(2400)]
 NAMES = ["seed=0", "seed=1", "seed=2"]
@@ -77,7 +78,7 @@ def assert_whole(results: Path) -> None:
 
 
 def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_path: Path) -> None:
-    """A worker and then the raylet, Ctrl-C, kill -9 of the driver, and to the end: as if trained alone, to the bit."""
+    """A worker, the raylet, Ctrl-C twice, kill -9 of the driver, then to the end: as if trained alone, to the bit."""
     rough = knowing(forecasts, tmp_path / "rough")
     with running(*command(TINY, store, rough)) as driver:
         wait_until(partial(has_come_to, rough, 2, 0))
@@ -95,9 +96,17 @@ def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_pa
     assert said.count("Ray is gone; the same command goes on from the last whole epoch") == 1
     assert not foreign(said)
 
-    before = saved(rough)
+    before = launch_logs(rough)
     with running(*command(TINY, store, rough)) as driver:
-        wait_until(lambda: saved(rough) - before)
+        wait_until(lambda: "starting Ray and MLflow" in "".join(log.read_text() for log in launch_logs(rough) - before))
+        driver.send_signal(signal.SIGINT)
+        said, _ = driver.communicate(timeout=600)
+    assert driver.returncode == INTERRUPTED, said
+    assert "stopping as soon as Ray and MLflow have started" in said
+
+    earlier = begun(rough)
+    with running(*command(TINY, store, rough)) as driver:
+        wait_until(lambda: saved(rough, begun(rough) - earlier))
         driver.send_signal(signal.SIGINT)
         said, _ = driver.communicate(timeout=600)
     assert driver.returncode == INTERRUPTED, said
@@ -105,9 +114,9 @@ def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_pa
     assert not foreign(said)
     assert "RUNNING" not in {run.info.status for run in runs(rough, "trial")}
 
-    before = saved(rough)
+    earlier = begun(rough)
     with running(*command(TINY, store, rough), said=subprocess.DEVNULL) as driver:
-        wait_until(lambda: saved(rough) - before and finished_results(rough))
+        wait_until(lambda: saved(rough, begun(rough) - earlier) and finished_results(rough))
         driver.kill()  # and nothing that it has started
         driver.wait()
     done = launch(TINY, store, rough)
@@ -124,8 +133,19 @@ def foreign(said: str) -> list[str]:
     return [line for line in said.splitlines() if any(word in line for word in words)]
 
 
-def saved(results: Path) -> set[Path]:
-    return set(results.glob("sweeps/*/trials/*/attempt-*/epoch-*"))
+def launch_logs(results: Path) -> set[Path]:
+    return set(results.glob("sweeps/*/logs/*.log"))
+
+
+def begun(results: Path) -> set[tuple[str, int]]:
+    return {(row["trial"], row["attempt"]) for row in events(results) if row["event"] == "started"}
+
+
+def saved(results: Path, attempts: set[tuple[str, int]]) -> list[Path]:
+    """Return the epochs that these attempts have saved; an orphan of an earlier Ray may still save one of its own."""
+    trials = results.glob("sweeps/*/trials")
+    folders = [attempt_folder(below / trial[:16], attempt) for below in trials for trial, attempt in attempts]
+    return [epoch for folder in folders for epoch in folder.glob("epoch-*")]
 
 
 def test_records_of_a_server_that_stays_away_are_delivered_later(
