@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, results: Path = FOLDER / "results.js
 
     Args:
         argv: The command line.
-        results: Where the table is kept; with ``--only``, other benchmarks' rows of the same machine stay.
+        results: Where the table is kept; with ``--only``, other benchmarks' rows stay. Each row names its machine.
 
     Raises:
         InputError: There is no benchmark of that name, or a peer is not installed.
@@ -41,14 +41,19 @@ def main(argv: Sequence[str] | None = None, results: Path = FOLDER / "results.js
     chosen = names if only is None else [only]
     modules = {name: importlib.import_module(f"benchmarks.bench_{name}") for name in chosen}
     _refuse_missing_peers(modules)
+    here = machine()
+    label = f"{here['cpu']}, {here['cores']} cores, {here['gpu'] or 'no GPU'}, {here['system']}"
     measured: list[dict[str, Any]] = []
     for name, module in modules.items():
         sys.stdout.write(f"{name} ...\n")
         sys.stdout.flush()
-        measured += [_checked(name, row) for row in module.rows()]
-    kept = [] if only is None else [row for row in _earlier(results) if row["benchmark"] != only]
+        measured += [_checked(name, row) | {"machine": label} for row in module.rows()]
+    earlier = {"machines": {}, "rows": []} if only is None else _earlier(results)
+    kept = [row for row in earlier["rows"] if row["benchmark"] != only]
     table = sorted(kept + measured, key=lambda row: (row["name"], row["peer"]))
-    results.write_text(json.dumps({"machine": machine(), "rows": table}, indent=1) + "\n")
+    used = {row["machine"] for row in table}
+    machines = {name: each for name, each in (earlier["machines"] | {label: here}).items() if name in used}
+    results.write_text(json.dumps({"machines": machines, "rows": table}, indent=1) + "\n")
     sys.stdout.write(_shown(sorted(measured, key=lambda row: (row["name"], row["peer"]))))
     missed = sum(not row["pass"] for row in measured)
     sys.stdout.write(f"{len(measured)} measured, {missed} below their bar; kept in {results}\n")
@@ -96,13 +101,10 @@ def _checked(benchmark: str, row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "benchmark": benchmark, "date": today}
 
 
-def _earlier(results: Path) -> list[dict[str, Any]]:
-    """Return the rows of an earlier run on this machine."""
-    if not results.is_file():
-        return []
-    kept = json.loads(results.read_text())
-    rows: list[dict[str, Any]] = kept["rows"] if kept["machine"] == machine() else []
-    return rows
+def _earlier(results: Path) -> dict[str, Any]:
+    """Return what earlier runs have kept; each ratio is of one run, on the machine that its row names."""
+    kept: dict[str, Any] = json.loads(results.read_text()) if results.is_file() else {"machines": {}, "rows": []}
+    return kept
 
 
 def _shown(rows: list[dict[str, Any]]) -> str:

@@ -30,6 +30,8 @@ from demo.tracking import Place, overlap
 from demo.watching import Watched
 
 ARCHITECTURE, RESOLUTION_PX = "Lite0", 224
+FULL_HD_FPS, THESIS_FPS = 40, 7.3
+"""Frames a second that are due at 1080p, on a machine on which the thesis's way marks so many at 720p."""
 ROUNDS = 5
 THESIS_FRAMES = 40
 """Of the video, for the thesis's way: its cost is the same in every frame."""
@@ -87,8 +89,17 @@ def _speed(folder: Path, model: Path, watched: Watched, sources: list[Path]) -> 
         )
         for size, bar in (("720p", Bar(">=", 12)), ("1080p", Bar(">=", 5)))
     ]
-    rate = fps["1080p"]
-    table.append(row("mark a 1080p video: frames/s", "none", rate, Bar(">=", 40), f"median of {ROUNDS} rounds"))
+    ratio = median_ratio(per_frame["720p, thesis"], per_frame["1080p"])
+    table.append(
+        row(
+            "mark a 1080p video: times the frames/s of 720p",
+            f"{peer}, at 720p",
+            ratio,
+            Bar(">=", round(FULL_HD_FPS / THESIS_FPS, 2)),
+            f"{fps['1080p']:.0f} frames/s; {ratio * THESIS_FPS:.0f} where the peer marks {THESIS_FPS} a second, and "
+            f"{FULL_HD_FPS} are due",
+        )
+    )
     return table
 
 

@@ -53,7 +53,9 @@ def test_all_run_sorted_by_name_and_a_missed_bar_is_exit_code_1(
     shown = capsys.readouterr().out
     assert "MISSED  memory" in shown
     assert "2 measured, 1 below their bar" in shown
-    machine = json.loads((tmp_path / "results.json").read_text())["machine"]
+    machines = json.loads((tmp_path / "results.json").read_text())["machines"]
+    assert {each["machine"] for each in kept(tmp_path)} == set(machines)
+    (machine,) = machines.values()
     assert machine["cores"] > 0
     assert machine["cpu"]
 
@@ -66,13 +68,16 @@ def test_only_replaces_the_rows_of_one_benchmark(run: Run, tmp_path: Path) -> No
     assert [each["ratio"] for each in kept(tmp_path)] == [0.2, 7.0]
 
 
-def test_rows_of_another_machine_are_not_mixed_in(run: Run, tmp_path: Path) -> None:
+def test_rows_say_which_machine_they_are_of(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
-    content = json.loads((tmp_path / "results.json").read_text())
-    content["machine"]["cpu"] = "another"
-    (tmp_path / "results.json").write_text(json.dumps(content))
+    monkeypatch.setattr(collector, "machine", lambda: {"cpu": "another", "cores": 2, "gpu": None, "system": "Linux"})
     run("--only", "fast")
-    assert [each["benchmark"] for each in kept(tmp_path)] == ["fast"]
+    slow, fast = kept(tmp_path)
+    assert fast["machine"] == "another, 2 cores, no GPU, Linux"
+    machines = json.loads((tmp_path / "results.json").read_text())["machines"]
+    assert set(machines) == {slow["machine"], fast["machine"]}
+    run()
+    assert {each["machine"] for each in kept(tmp_path)} == {fast["machine"]}
 
 
 def test_an_unknown_name_is_refused(run: Run) -> None:
