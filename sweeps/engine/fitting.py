@@ -85,7 +85,7 @@ def with_rates(
 
 def start_all(address: str | None) -> None:
     """Start Ray, whose workers take longest, and load MLflow meanwhile: what a sweep needs soon."""
-    from sweeps.engine.tune import start_ray
+    from sweeps.engine.ray_start import start_ray
 
     start_ray(address)
     from mlflow import MlflowClient  # noqa: F401 - loaded now, used soon

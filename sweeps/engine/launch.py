@@ -148,10 +148,10 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
     with ThreadPoolExecutor(2) as pool:
         prediction = pool.submit(_predict, launch, pending)
-        opening = pool.submit(_open_tracking, launch)
+        opening = pool.submit(_open_tracking, launch)  # Ray's start waits for other processes, mostly
         with held_back(terminal):
             if pending:
-                from sweeps.engine.tune import start_ray
+                from sweeps.engine.ray_start import start_ray
 
                 start_ray(launch.options.address)
             tracking = opening.result()
@@ -169,6 +169,7 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
         with ending.exporting(journal, launch.places) as exporter:
             if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):
                 exporter.finish(FLUSH_S)
+                courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
                 _delivered(launch, courier, terminal)
                 terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
                 return INTERRUPTED

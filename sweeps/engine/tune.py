@@ -2,17 +2,18 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from types import ModuleType
 from typing import Any
 
-import psutil
 import ray
 from ray import tune
+from ray.air.execution import FixedResourceManager
+from ray.tune.execution import class_cache, tune_controller
 
-from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
 from sweeps.engine import cluster, resources, room
@@ -26,6 +27,7 @@ from sweeps.engine.options import Options
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
 from sweeps.engine.progress import Progress
+from sweeps.engine.ray_start import start_ray
 from sweeps.engine.recorder import Recorder
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
@@ -37,47 +39,6 @@ from trainables.trainable import DetectorTrial
 
 GONE_FLUSH_S = 2.0
 """Seconds for the last records when Ray is gone: it ends this process soon."""
-WORKER_MODULES = ("ray.tune", "timm", "trainables.training", "trainables.checkpoints", "trainables.trainable")
-"""What a worker needs before its first step: Ray's workers load it while the driver still plans."""
-MOST_CPUS_LOADED = 8
-"""Ray starts a worker a CPU, whether it will have a trial or not: on a larger machine most would load in vain."""
-RAY_STARTS = 5
-"""Tries: on a busy machine Ray may take longer to start than the 30 s that it allows itself."""
-
-
-def start_ray(address: str | None) -> None:
-    """Connect to a cluster, or start Ray on this machine; leave a running connection alone.
-
-    Raises:
-        InputError: The cluster cannot be used; see ``cluster.connect``. Or this machine is too busy.
-    """
-    if address is not None:
-        cluster.connect(address)
-        return
-    if (os.cpu_count() or 1) <= MOST_CPUS_LOADED:
-        os.environ.setdefault("RAY_preload_python_modules", ",".join(WORKER_MODULES))
-    for _ in range(RAY_STARTS):
-        if ray.is_initialized():
-            return
-        try:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:
-            if "timed out during startup" not in str(error):
-                raise
-            _end_half_started()
-    if not ray.is_initialized():
-        raise InputError(
-            f"Ray must start within 30 s, but did not {RAY_STARTS} times in a row: this machine is too busy; "
-            "run the same command again when it is less so"
-        )
-
-
-def _end_half_started() -> None:
-    """End the processes of a Ray that did not come up: left alone, they would slow its successor down."""
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "/ray/" in " ".join(child.cmdline()):
-                child.kill()
 
 
 def smallest_object_store() -> int:
@@ -161,7 +122,11 @@ def fit(
         tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}
     )
     watch = Watch(lambda: _say_gone(terminal, courier, recorder))
-    with progress.live(), interruptible(plan, terminal, progress) as interruption:
+    with (
+        progress.live(),
+        interruptible(plan, terminal, progress) as interruption,
+        _workers_as_they_are(options.address),
+    ):
         try:
             while True:
                 _fit_once(trainable, plan, recorder, places)
@@ -185,6 +150,31 @@ def fit(
     if recorder.full_disk:
         raise room.refusal(places.sweep)
     return not left
+
+
+@contextmanager
+def _workers_as_they_are(address: str | None) -> Iterator[None]:
+    """Let Tune take the workers that Ray has started and that are loading; Tune has no setting for it.
+
+    It would ask for others: with an environment of their own, in which are the driver's AWS keys, if it has any, and a
+    variable for a library that is not used here. And on this machine in placement groups, of which a task of Ray's
+    tells that they are ready: it would wait in a worker that is still loading, while the trial gets a new one. On a
+    cluster, whose nodes come and go, groups it is.
+    """
+    changes: list[tuple[ModuleType, str, object]] = [
+        (class_cache, "DEFAULT_ENV_VARS", {}),
+        (class_cache, "ENV_VARS_TO_PROPAGATE", set()),
+    ]
+    if address is None:
+        changes.append((tune_controller, "PlacementGroupResourceManager", FixedResourceManager))
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    try:
+        for module, name, value in changes:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> None:  # noqa: ANN401 # Tune's own

@@ -1,0 +1,53 @@
+"""Ray's start, before anything else of Ray or torch is imported: its workers load while the driver goes on."""
+
+import logging
+import os
+from contextlib import suppress
+
+import psutil
+import ray
+
+from data_store.errors import InputError
+from sweeps.engine import cluster
+
+WORKER_MODULES = ("ray.tune", "timm", "trainables.training", "trainables.checkpoints", "trainables.trainable")
+"""What a worker needs before its first step: Ray's workers load it while the driver still plans."""
+MOST_CPUS_LOADED = 8
+"""Ray starts a worker a CPU, whether it will have a trial or not: on a larger machine most would load in vain."""
+RAY_STARTS = 5
+"""Tries: on a busy machine Ray may take longer to start than the 30 s that it allows itself."""
+
+
+def start_ray(address: str | None) -> None:
+    """Connect to a cluster, or start Ray on this machine; leave a running connection alone.
+
+    Raises:
+        InputError: The cluster cannot be used; see ``cluster.connect``. Or this machine is too busy.
+    """
+    if address is not None:
+        cluster.connect(address)
+        return
+    if (os.cpu_count() or 1) <= MOST_CPUS_LOADED:
+        os.environ.setdefault("RAY_preload_python_modules", ",".join(WORKER_MODULES))
+    for _ in range(RAY_STARTS):
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            _end_half_started()
+    if not ray.is_initialized():
+        raise InputError(
+            f"Ray must start within 30 s, but did not {RAY_STARTS} times in a row: this machine is too busy; "
+            "run the same command again when it is less so"
+        )
+
+
+def _end_half_started() -> None:
+    """End the processes of a Ray that did not come up: left alone, they would slow its successor down."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "/ray/" in " ".join(child.cmdline()):
+                child.kill()
