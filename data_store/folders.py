@@ -55,6 +55,18 @@ class Folder:
         files = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
         return dict(sorted((info.base_name, info.size) for info in files if info.type == fs.FileType.File))
 
+    def names_below(self) -> dict[str, int]:
+        """Bytes of each file inside, at any depth, by its path from here, sorted; empty where there is no folder."""
+        if self.local is not None:
+            files = [path for path in self.local.rglob("*") if path.is_file()]
+            return {path.relative_to(self.local).as_posix(): path.stat().st_size for path in sorted(files)}
+        from pyarrow import fs
+
+        system, path = self._remote()
+        found = system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+        inside = [info for info in found if info.type == fs.FileType.File]
+        return dict(sorted((info.path.removeprefix(f"{path.strip('/')}/"), info.size) for info in inside))
+
     def read(self, name: str) -> bytes:
         """Bytes of a file.
 

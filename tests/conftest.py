@@ -2,6 +2,7 @@
 
 import os
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def samples() -> Path:
     """Return the folder of real videos and weights; tests that use it carry the marker ``samples``."""
     return Path(os.environ["DEEPFAKE_SAMPLES"])
+
+
+@pytest.fixture(scope="module")
+def _s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from tests.servers import bucket_at_hand
+
+    with bucket_at_hand(tmp_path_factory.mktemp("s3")) as address:
+        yield address
+
+
+@pytest.fixture
+def address(_s3: str) -> str:
+    """Return the address of an empty folder in a bucket, on an S3 server that lets this process in."""
+    return f"{_s3}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(autouse=True)

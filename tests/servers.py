@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.hosts import ROOT, wait_until
 
 PASSWORD = "kept-from-everybody"
@@ -123,6 +125,17 @@ def bucket(folder: Path) -> Iterator[Bucket]:
     finally:
         server.kill()
         server.wait()
+
+
+@contextmanager
+def bucket_at_hand(folder: Path) -> Iterator[str]:
+    """Run such a server with its keys in this process's environment, and yield the bucket's address."""
+    with bucket(folder) as found, pytest.MonkeyPatch.context() as patch:
+        endpoint = found.environment["MLFLOW_S3_ENDPOINT_URL"]
+        extra = {"AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+        for name, value in (found.environment | extra).items():
+            patch.setenv(name, value)
+        yield found.address
 
 
 def answers(address: str) -> bool:

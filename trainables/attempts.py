@@ -14,7 +14,7 @@ PREDICTIONS_FILE = "predictions.arrow"
 ERROR_FILE = "error.txt"
 OUTPUT_FILE = "output.txt"
 RESULT_FILE = "result.json"
-_ATTEMPT = "attempt"
+ATTEMPT_FILE = "attempt"
 
 
 class OrphanError(RuntimeError):
@@ -30,9 +30,9 @@ def claim(trial_folder: Path, attempt: int) -> Path:
     """Make ``attempt`` the only one that may write from now on, and return its folder."""
     folder = attempt_folder(trial_folder, attempt)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = trial_folder / f".{_ATTEMPT}.{os.getpid()}"
+    partial = trial_folder / f".{ATTEMPT_FILE}.{os.getpid()}"
     partial.write_text(str(attempt))
-    partial.replace(trial_folder / _ATTEMPT)
+    partial.replace(trial_folder / ATTEMPT_FILE)
     return folder
 
 
@@ -42,7 +42,7 @@ def refuse_orphan(trial_folder: Path, attempt: int) -> None:
     Raises:
         OrphanError: One has.
     """
-    current = int((trial_folder / _ATTEMPT).read_text())
+    current = int((trial_folder / ATTEMPT_FILE).read_text())
     if current != attempt:
         raise OrphanError(f"attempt {attempt} at {trial_folder.name} was superseded by attempt {current}")
 

@@ -17,6 +17,7 @@ from data_store.resident import Crops, SplitCrops, batches, epoch_order
 from trainables.architectures import forward, normalise_in_place
 from trainables.artifact_files import ModelRecipe
 from trainables.augmentation import augment, epoch_parameters
+from trainables.mirror import Mirror
 from trainables.recipes import Augmentation, TrialConfig, digest
 from trainables.turns import turn
 
@@ -96,12 +97,20 @@ def teacher_logits(
 
 
 def signal_for_epoch(
-    teacher: nn.Module, recipe: ModelRecipe, config: TrialConfig, crops: Crops, *, folder: Path, epoch: int
+    teacher: nn.Module,
+    recipe: ModelRecipe,
+    config: TrialConfig,
+    crops: Crops,
+    *,
+    folder: Path,
+    epoch: int,
+    mirror: Mirror | None = None,
 ) -> np.ndarray:
     """Return the teacher's logits for an epoch of ``config``: read if any trial has saved them, else computed.
 
     It is a whole epoch's, computed when the first trial comes to that epoch. A second trial that comes to it
-    meanwhile waits for the first.
+    meanwhile waits for the first. In a bucket the trials of one node do; two nodes that come to it at the same time
+    both compute it, which takes no longer, and use the one that is sent first.
 
     Args:
         teacher: Frozen, in evaluation mode.
@@ -110,6 +119,7 @@ def signal_for_epoch(
         crops: The store.
         folder: Where the signals of all teachers are shared.
         epoch: From 1.
+        mirror: Looked into before anything is computed, and sent what was.
 
     Returns:
         (number of training crops,) float32 by position; ``nan`` where the epoch does not go.
@@ -127,8 +137,9 @@ def signal_for_epoch(
     }
     file = folder / digest(settings)[:16] / f"epoch-{epoch:03d}.npy"
     file.parent.mkdir(parents=True, exist_ok=True)
+    mirror = mirror or Mirror(local=folder)
     with turn(file.with_suffix(".lock"), file.exists) as sign_of_life:
-        if file.exists():
+        if file.exists() or mirror.pull_file(file):
             return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
         augmentation = config.recipe.augmentation
         logits = teacher_logits(
@@ -141,11 +152,14 @@ def signal_for_epoch(
             device=torch.device(config.device),
             after_batch=sign_of_life,
         )
+        if mirror.pull_file(file):  # another node was faster
+            return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
         # Containers on two nodes may have the same process number.
         partial = file.with_suffix(f".{os.uname().nodename}-{os.getpid()}.partial")
         with partial.open("wb") as stream:
             np.save(stream, logits, allow_pickle=False)
         partial.replace(file)
+        mirror.push(file)
     return logits
 
 

@@ -8,19 +8,30 @@ trial's first epoch.
 
 import json
 import os
+import shutil
 import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
-from trainables.attempts import ERROR_FILE, OUTPUT_FILE, RESULT_FILE, attempt_folder, refuse_orphan
+from trainables.attempts import (
+    ATTEMPT_FILE,
+    ERROR_FILE,
+    MODEL_FOLDER,
+    OUTPUT_FILE,
+    PREDICTIONS_FILE,
+    RESULT_FILE,
+    attempt_folder,
+    refuse_orphan,
+)
+from trainables.mirror import Mirror, scratch
 from trainables.recipes import from_dict
 
 if TYPE_CHECKING:
@@ -52,6 +63,10 @@ class Assignment:
         signals: Folder of all teachers' logits, shared by the trials that see the same crops.
         limits: What the model may cost when it is pruned; see ``limits.Limits``.
         memory_bytes: What it may take of a GPU, or None for all.
+        bucket: Address of the sweep in a bucket, or None where all nodes share a folder. With it, the folders above are
+            relative to it.
+        scratch: Name of the folder that each node then works in: one of this sweep, and of no earlier one that was
+            kept at the same address.
     """
 
     config: dict[str, Any]
@@ -64,6 +79,8 @@ class Assignment:
     signals: str | None = None
     limits: dict[str, Any] | None = None
     memory_bytes: int | None = None
+    bucket: str | None = None
+    scratch: str = ""
 
 
 class DetectorTrial(tune.Trainable):
@@ -90,8 +107,11 @@ class DetectorTrial(tune.Trainable):
 
         if store is not None:
             self.crops = attach(store)
-        self.assignment = Assignment(**config["assignment"])
-        with _traceback_kept(self.assignment):
+        self.assignment, self.mirror = _on_this_node(Assignment(**config["assignment"]))
+        with _traceback_kept(self.assignment, self.mirror):
+            for needed in (self.assignment.checkpoint, self.assignment.start, self.assignment.teacher):
+                if needed:
+                    self.mirror.pull(Path(needed))
             self.trial = from_dict(self.assignment.config)
             if self.trial.device == "cuda":
                 from trainables.gpu_memory import begin_trial
@@ -117,9 +137,8 @@ class DetectorTrial(tune.Trainable):
         from trainables import checkpoints, training
         from trainables.limits import OverLimitError
 
-        with _traceback_kept(self.assignment):
-            trial_folder = Path(self.assignment.folder)
-            folder = attempt_folder(trial_folder, self.assignment.attempt)
+        with _traceback_kept(self.assignment, self.mirror):
+            folder = attempt_folder(Path(self.assignment.folder), self.assignment.attempt)
             _keep_output(folder)
             if self.ending is not None:
                 self.ending.proceed()
@@ -138,13 +157,17 @@ class DetectorTrial(tune.Trainable):
                     )
                 except OverLimitError as over:  # not saved: asked again, it is refused again
                     return self._report(complete=False, refusal=str(over))
-                refuse_orphan(trial_folder, self.assignment.attempt)
+                _refuse_orphan(self.assignment, self.mirror)
                 if not training.finished(self.fit, self.trial):
-                    checkpoints.save(folder, self.fit)
+                    self.mirror.push(checkpoints.save(folder, self.fit))
+                    self.mirror.prune(folder)
+            self.mirror.push(folder / OUTPUT_FILE)
             complete = training.finished(self.fit, self.trial)
         if complete:
             self.cleanup()  # of the trial before: one at a time keeps memory flat
-            self.ending = _Ending(self.fit, self.trial, self.recipe, self.crops, self.assignment, saved=saved)
+            self.ending = _Ending(
+                self.fit, self.trial, self.recipe, self.crops, self.assignment, self.mirror, saved=saved
+            )
             if self.trial.device == "cuda":
                 self.ending.join()  # its memory was admitted for one trial, not for two
         return self._report(complete=complete)
@@ -189,6 +212,7 @@ class DetectorTrial(tune.Trainable):
             self.crops,
             folder=Path(self.assignment.signals),
             epoch=epoch,
+            mirror=self.mirror,
         )
 
 
@@ -206,11 +230,12 @@ class _Ending:
         recipe: "ModelRecipe",
         crops: "Crops",
         assignment: Assignment,
+        mirror: Mirror,
         *,
         saved: bool,
     ) -> None:
         self._proceed = threading.Event()
-        self._result = _BEHIND.submit(_end, self._proceed, fit, config, recipe, crops, assignment, saved=saved)
+        self._result = _BEHIND.submit(_end, self._proceed, fit, config, recipe, crops, assignment, mirror, saved=saved)
 
     def proceed(self) -> None:
         """Let it work: the next trial is at its first step."""
@@ -229,6 +254,7 @@ def _end(
     recipe: "ModelRecipe",
     crops: "Crops",
     assignment: Assignment,
+    mirror: Mirror,
     *,
     saved: bool,
 ) -> None:
@@ -237,19 +263,42 @@ def _end(
     from trainables.finish import finish
     from trainables.training import fix_threads
 
-    with suppress(Exception), _traceback_kept(assignment):
+    with suppress(Exception), _traceback_kept(assignment, mirror):
         fix_threads(config.num_threads)  # of this thread: OpenMP counts them by thread
         proceed.wait(NEXT_TRIAL_S)
-        trial_folder = Path(assignment.folder)
-        folder = attempt_folder(trial_folder, assignment.attempt)
-        refuse_orphan(trial_folder, assignment.attempt)
+        folder = attempt_folder(Path(assignment.folder), assignment.attempt)
+        _refuse_orphan(assignment, mirror)
         if not saved:
-            checkpoints.save(folder, fit)
+            mirror.push(checkpoints.save(folder, fit))
+            mirror.prune(folder)
         result = finish(fit, config, recipe, crops, folder)
-        refuse_orphan(trial_folder, assignment.attempt)
+        _refuse_orphan(assignment, mirror)
+        mirror.push(folder / MODEL_FOLDER)
+        mirror.push(folder / PREDICTIONS_FILE)
+        if mirror.address is not None:  # this node's disk holds many trials
+            shutil.rmtree(assignment.folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         partial = folder / f".{RESULT_FILE}.partial"
         partial.write_text(json.dumps(result))
         partial.replace(folder / RESULT_FILE)
+        mirror.push(folder / RESULT_FILE)
+
+
+def _on_this_node(assignment: Assignment) -> tuple[Assignment, Mirror]:
+    """Return an assignment with the folders of this node, and what brings their content here; brings nothing yet."""
+    if assignment.bucket is None:
+        return assignment, Mirror(local=Path(assignment.folder))
+    here = scratch(assignment.scratch)
+    given = {name: getattr(assignment, name) for name in ("folder", "checkpoint", "start", "teacher", "signals")}
+    found: dict[str, Any] = {name: str(here / path) for name, path in given.items() if path is not None}
+    attempt_folder(Path(found["folder"]), assignment.attempt).mkdir(parents=True, exist_ok=True)
+    return replace(assignment, **found), Mirror(local=here, address=assignment.bucket)
+
+
+def _refuse_orphan(assignment: Assignment, mirror: Mirror) -> None:
+    """Check that no later attempt has claimed the trial, by what the driver has written last."""
+    mirror.pull_file(Path(assignment.folder) / ATTEMPT_FILE)
+    refuse_orphan(Path(assignment.folder), assignment.attempt)
 
 
 def _keep_output(folder: Path) -> None:
@@ -263,7 +312,7 @@ def _keep_output(folder: Path) -> None:
 
 
 @contextmanager
-def _traceback_kept(assignment: Assignment) -> Iterator[None]:
+def _traceback_kept(assignment: Assignment, mirror: Mirror) -> Iterator[None]:
     """Leave the traceback of what goes wrong inside in the attempt's folder, where the driver finds it."""
     try:
         yield
@@ -271,4 +320,6 @@ def _traceback_kept(assignment: Assignment) -> Iterator[None]:
         folder = attempt_folder(Path(assignment.folder), assignment.attempt)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR_FILE).write_text(traceback.format_exc())
+        with suppress(OSError, ValueError):  # a bucket that is away cannot be told of it
+            mirror.push(folder / ERROR_FILE)
         raise
