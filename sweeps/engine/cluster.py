@@ -2,7 +2,7 @@
 
 The driver's own code travels to the workers, as modules of the job's runtime environment, so that every node runs
 what the driver runs. The packages (torch, ray, ...) are those that each node has installed: they must be the same
-versions, which is checked. Nodes share one folder, the results folder; the crops come by the object store.
+versions, which is checked. Nodes share the results folder, or a bucket; the crops come by the object store.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_store.errors import InputError
+from data_store.folders import open_folder
+from sweeps.engine import bucket
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity
 
 ANSWER_S = 5
@@ -131,18 +133,22 @@ def look(results: str, mark: str, store: str | None) -> dict[str, Any]:
     """Look around on this node; runs in a worker of each.
 
     Args:
-        results: The results folder.
+        results: The results folder, or the bucket.
         mark: Name of a file that the driver has just written there.
         store: A store that this node must read by itself, or None.
     """
+    folder = open_folder(results)
+    folders = [tempfile.gettempdir(), *([results] if folder.local is not None else [])]
+    refused = bucket.refusal(results) if folder.local is None else None
     return {
         "node": socket.gethostname(),
         "versions": versions(),
         "clock_s": time.time(),
         "cpu": _cpu_name(),
-        "sees_results": (Path(results) / mark).is_file(),
+        "bucket": refused,
+        "sees_results": refused is not None or mark in folder.names(),
         "sees_store": store is None or (Path(store) / "store.json").is_file(),
-        "full": {folder: reason for folder in (tempfile.gettempdir(), results) if (reason := full(Path(folder)))},
+        "full": {folder: reason for folder in folders if (reason := full(Path(folder)))},
     }
 
 
@@ -182,11 +188,11 @@ def full(folder: Path, num_bytes: int = NEEDED_BYTES) -> str | None:
     return None
 
 
-def inspect(results: Path, *, store: str | None) -> list[str]:
+def inspect(results: str, *, store: str | None) -> list[str]:
     """Let every node look around, refuse what would only fail hours later, and return what is worth a line.
 
     Args:
-        results: The results folder, which all nodes must share.
+        results: The results folder, which all nodes must share, or the bucket.
         store: A store that the workers read by themselves (``--residency mmap``), or None.
 
     Raises:
@@ -195,32 +201,33 @@ def inspect(results: Path, *, store: str | None) -> list[str]:
     """
     began = time.time()
     reports = ask(results, store=store)
-    refuse(reports, began=began, ended=time.time(), results=str(results), store=store)
+    refuse(reports, began=began, ended=time.time(), results=results, store=store)
     kinds = {report["cpu"] for report in reports.values()}
-    lines = [f"{len(reports)} nodes answer, with the same versions, clocks and results folder"]
+    shared = "bucket" if bucket.named(results) else "results folder"
+    lines = [f"{len(reports)} nodes answer, with the same versions, clocks and {shared}"]
     if len(kinds) > 1:
         lines.append(f"CPUs differ ({', '.join(sorted(kinds))}): a trial that moves between them may end in other bits")
     return lines
 
 
-def ask(results: Path, *, store: str | None) -> dict[str, dict[str, Any]]:
+def ask(results: str, *, store: str | None) -> dict[str, dict[str, Any]]:
     """Let every node look around, all at the same time, and return what each saw, by its name and address.
 
     Args:
-        results: The results folder, in which a file is made for them to see.
+        results: The results folder, or the bucket, in which a file is made for them to see.
         store: A store that the workers read by themselves, or None.
 
     Raises:
         InputError: A node does not answer, or cannot run a task.
     """
-    mark = f".cluster-{os.getpid()}"
-    (results / mark).touch()
+    mark, folder = f".cluster-{os.getpid()}", open_folder(results)
+    folder.write(mark, b"")
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         task = ray.remote(num_cpus=0, max_retries=0)(look)
         asked = {
             task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                str(results), mark, store
+                results, mark, store
             ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}:{node['NodeManagerPort']})"
             for node in nodes
         }
@@ -241,7 +248,7 @@ def ask(results: Path, *, store: str | None) -> dict[str, dict[str, Any]]:
                 ) from error
         return reports
     finally:
-        (results / mark).unlink()
+        folder.delete(mark)
 
 
 def refuse(
@@ -253,7 +260,7 @@ def refuse(
         reports: Of ``look``, by the node's name.
         began: The driver's clock, in seconds, when the nodes were asked.
         ended: When they had answered.
-        results: The results folder.
+        results: The results folder, or the bucket.
         store: A store that each node reads by itself, or None.
 
     Raises:
@@ -274,6 +281,11 @@ def refuse(
             raise InputError(
                 f"clocks must agree within {CLOCK_S} s, but that of {node} is {ahead:,.0f} s {side} of the driver's; "
                 "synchronise both, e.g. by NTP"
+            )
+        if said["bucket"]:
+            raise InputError(
+                f"every node must write to the results' bucket, but {results} refuses {node} ({said['bucket']}); set "
+                "the driver's AWS_... variables where ray start runs on that node, too"
             )
         if not said["sees_results"]:
             raise InputError(

@@ -73,9 +73,8 @@ def score_elsewhere(other: OtherStore, setting: Setting, journal: Journal, place
         return
     counts, limit = sum(other.manifest.counts["test"].values()), setting.profile.recipe.max_steps_per_epoch
     terminal.event(f"scoring {len(todo)} models on the {counts:,} test crops of {other.manifest.store}")
-    folders = [places.model(trial, journal.state) for trial in todo]
     scores = scored_elsewhere(
-        [folder for folder in folders if folder is not None],
+        [places.trained(trial, journal.state) for trial in todo],
         other.manifest.store,
         other.prefix,
         device=setting.device,

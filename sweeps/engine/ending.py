@@ -26,9 +26,7 @@ def exporting(journal: Journal, places: Places) -> Iterator[Exporter]:
     state, exporter = journal.state, Exporter()
     try:
         for trial in state.finished.keys() - state.recorded:
-            model = places.model(trial, state)
-            assert model is not None
-            exporter.put(model)
+            exporter.put(places.trained(trial, state))
         yield exporter
     finally:
         exporter.stop()
@@ -44,9 +42,7 @@ def measured(
     todo: dict[str, Path] = {}
     for trial, row in journal.state.finished.items():
         if row["graph"]["digest"] not in journal.state.latencies:
-            folder = places.model(trial, journal.state)
-            assert folder is not None
-            todo.setdefault(row["graph"]["digest"], folder)
+            todo.setdefault(row["graph"]["digest"], places.trained(trial, journal.state))
     if todo:
         node = platform.node()
         graphs = "1 graph" if len(todo) == 1 else f"{len(todo)} graphs"
@@ -73,6 +69,7 @@ def record_finished(trial: str, planned: PlannedTrial, places: Places, journal: 
 
 def saved_history(trial: str, places: Places) -> list[dict[str, float]]:
     """Return the curve values of the epochs that a trial has saved, over all its attempts."""
+    places.bring(trial)
     checkpoint = latest_checkpoint(places.trial(trial))
     return read_history(checkpoint) if checkpoint else []
 

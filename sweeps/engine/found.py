@@ -48,6 +48,7 @@ def take_over(
         if not _fetched(run, places.found(trial), tracking):
             terminal.line("found", f"{planned.name} in {run.data.tags['sweep']}, but not its model: trained again")
             continue
+        places.mirror.push(places.found(trial) / MODEL_FOLDER)
         latency = {key: value for key, value in run.data.metrics.items() if key.startswith("latency_")}
         result = _result(run)
         graph = result["graph"]["digest"]

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +103,9 @@ class Journal:
         self.state = State()
         self.dropped_tail = False
         self._lock = threading.Lock()  # the courier writes down what it has delivered
+        self.on_append: Callable[[], object] = lambda: None
+        self.secure: Callable[[], object] = lambda: None
+        """Waits until what was written is where the sweep's next driver finds it, on whatever machine."""
 
     def append(self, event: str, **values: object) -> None:
         """Write an event; when this returns it is on disk."""
@@ -126,6 +129,7 @@ class Journal:
                     raise
             for entry in entries:
                 self.state.apply(entry)
+        self.on_append()
 
 
 def read_state(path: Path) -> State:

@@ -12,7 +12,7 @@ from data_store.errors import InputError
 from data_store.manifest import read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
-from sweeps.engine import ending, preview, resources, result, room, shelf
+from sweeps.engine import bucket, ending, preview, resources, result, room, shelf
 from sweeps.engine.agenda import out_of_reach
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.builtin import builtin_store
@@ -50,6 +50,10 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     """
     terminal = Terminal()
     options = parse(sweep, argv)
+    if options.bucket is not None:
+        bucket.check(options.bucket)
+        _check_writable(options.results)
+        bucket.pull_journals(options.bucket, options.results)
     if options.show_list:
         terminal.write(text_table(shelf.HEADER, shelf.listing(options.results)) + "\n")
         return 0
@@ -77,15 +81,22 @@ def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: Laun
     if options.plan:
         _preview(launch, terminal)
         return 0
-    with sweep_lock(launch.folder):
+    with sweep_lock(launch.folder), bucket.kept(launch.bucket, launch.folder, terminal) as keeper:
         log.keep(launch.folder)
         journal = open_journal(launch.folder / "journal.jsonl")
+        if keeper is not None:
+            terminal.line("bucket", f"{launch.bucket}; runs, plots and logs are in {options.results}")
+            bucket.record_again(journal, uri)
+            bucket.give({digest: model.folder for digest, model in launch.setting.given.items()}, launch.places)
+            keeper.follow(journal)
         if journal.dropped_tail:
             terminal.line("journal", "the last line was cut off in mid-write and is dropped")
         launch = begin(launch, journal, terminal)
         pending = _pending(launch, journal)
         if journal.state.closed is None or pending or untested(launch.other, journal.state):
             code = _work(launch, journal, pending, terminal)
+            if journal.state.closed is not None:
+                bucket.recorded_here(launch.folder)
         else:
             terminal.line("done", "nothing left to do: neither torch nor ray was loaded")
             code = 1 if journal.state.failed else 0
@@ -187,6 +198,8 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
 def _may_run(launch: Launch, sweep: str) -> bool:
     """Tell whether another sweep has a driver; one that has no folder here may run elsewhere."""
     folder = launch.folder.parent / sweep
+    if launch.bucket is not None:  # its driver is on any machine
+        return sweep != launch.label
     return not folder.is_dir() or (sweep != launch.label and is_held(folder))
 
 

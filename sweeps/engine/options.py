@@ -1,7 +1,6 @@
 """The command line that every sweep shares."""
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NoReturn
 
 from data_store.errors import InputError
 from data_store.resident import RESIDENCIES
-from sweeps.engine import asha
+from sweeps.engine import asha, bucket
 from sweeps.engine.searchers import METHODS, in_order
 from sweeps.engine.space import PROFILES, Sweep
 
@@ -39,7 +38,8 @@ class Options:
         name: Shown in place of the sweep's own name.
         teacher: A model folder or an MLflow run id, or None.
         test_store: Another store, on whose test split every model is scored as well; or None.
-        results: Folder of everything that is written.
+        results: Folder of everything that is written; with a bucket this machine's own, beside it.
+        bucket: Address of a bucket in which sweeps are kept, or None.
         tracking_uri: Of MLflow; None for a sqlite file below ``results``.
         address: Of a Ray cluster; None for this machine alone.
         gpu_memory_gb: Budget for all trials together, in GiB.
@@ -69,6 +69,7 @@ class Options:
     teacher: str | None
     test_store: str | None
     results: Path
+    bucket: str | None
     tracking_uri: str | None
     address: str | None
     gpu_memory_gb: float
@@ -116,7 +117,8 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--name", help="name of this sweep in place of the file's")
     add("--teacher", help="model folder or MLflow run id to learn from (default: train one first)")
     add("--test-store", help="another store, on whose test split every model is scored as well")
-    add("--results", type=Path, default=RESULTS, help="folder for everything written (default: results/)")
+    add("--results", default=str(RESULTS), help="folder or s3://bucket/path for everything written (default: results/)")
+    add("--scratch", type=Path, help="this machine's folder for sweeps in a bucket (default: results/bucket-...)")
     add("--tracking-uri", help="MLflow server (default: a sqlite file in the results folder)")
     add("--address", help="HOST:PORT of a Ray cluster, or auto on a node of it (default: this machine)")
     add("--gpu-memory-gb", type=float, default=8.0, help="GiB for all trials together (default: 8)")
@@ -130,13 +132,13 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--residency", default=RESIDENCIES[0], help=f"{where} (default: {RESIDENCIES[0]})")
     values = vars(parser.parse_args(argv))
     values["profile"] = values["profile"] or ("thesis" if values["store"] else "demo")
-    if re.match(r"\w+:/", str(values["results"])):
-        raise InputError(
-            f"--results must be a folder, but got {values['results']}: the journal is appended to and the lock is held "
-            "there, which a bucket cannot do; name a folder that all nodes mount, and a bucket for the tracking "
-            "server's files (docs/cluster.md)"
-        )
-    values["results"] = values["results"].resolve()
+    results, scratch, values["bucket"] = values["results"], values.pop("scratch"), None
+    if bucket.named(results):
+        values["bucket"] = bucket.check_address(results)
+        results = scratch or bucket.working_folder(values["bucket"], RESULTS)
+    elif scratch is not None:
+        raise InputError(f"--scratch goes with --results s3://bucket/path, but got {scratch} without; leave it out")
+    values["results"] = Path(results).resolve()
     _check_search(sweep, values)
     values["num_trials"] = values["num_trials"] or (1 if values["smoke"] else TRIALS)
     options = Options(**values)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray.tune.search import Searcher
@@ -11,7 +12,8 @@ from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
 from sweeps.engine.resources import Capacity
 from sweeps.engine.space import PlannedTrial, needs
-from trainables.attempts import claim, latest_checkpoint
+from trainables.attempts import ATTEMPT_FILE, claim, latest_checkpoint
+from trainables.recipes import digest
 from trainables.trainable import Assignment
 
 
@@ -169,21 +171,32 @@ class Plan(Searcher):
         attempt = state.attempts.get(trial, 0) + 1
         folder = self.places.trial(trial)
         self.journal.append("started", trial=trial, attempt=attempt, name=planned.name)
+        self.journal.secure()
         claim(folder, attempt)
+        self.places.mirror.push(folder / ATTEMPT_FILE)
+        self.places.bring(trial)
         self.on_start(trial, planned, self.predicted[trial])
         checkpoint = latest_checkpoint(folder)
         config = planned.config
         if trial in state.micro_batches:
             config = replace(config, micro_batch=state.micro_batches[trial])
+        bucket = self.places.bucket
         return Assignment(
             config=asdict(config),
             trial=trial,
             attempt=attempt,
-            folder=str(folder),
-            checkpoint=str(checkpoint) if checkpoint else None,
-            start=str(self.places.model(config.weights, state)) if config.weights in needs(config) else None,
-            teacher=str(self.places.model(config.teacher, state)) if config.teacher else None,
-            signals=str(self.places.signals) if config.teacher else None,
+            folder=self._told(folder),
+            checkpoint=self._told(checkpoint) if checkpoint else None,
+            start=self._told(self.places.model(config.weights, state)) if config.weights in needs(config) else None,
+            teacher=self._told(self.places.model(config.teacher, state)) if config.teacher else None,
+            signals=self._told(self.places.signals) if config.teacher else None,
             limits=self.limits if config.pruning else None,
             memory_bytes=self.have.budget_bytes if self.have.per_card == 1 else self.predicted[trial],
+            bucket=bucket,
+            scratch=digest({"bucket": bucket, "opened": state.opened and state.opened["time"]})[:16] if bucket else "",
         )
+
+    def _told(self, path: Path | None) -> str:
+        """Return a folder as a worker finds it: in a bucket, by its place in the sweep."""
+        assert path is not None
+        return str(path if self.places.bucket is None else path.relative_to(self.places.sweep))

@@ -11,6 +11,7 @@ from data_store.resident import preflight
 from sweeps.engine import fitting, resources, shelf
 from sweeps.engine.agenda import Agenda, with_fine_tuning
 from sweeps.engine.axes import seeded
+from sweeps.engine.bucket import given_place
 from sweeps.engine.elsewhere import OtherStore, other_store
 from sweeps.engine.journal import Journal
 from sweeps.engine.ladder import Ladder
@@ -74,8 +75,15 @@ class Launch:
     @property
     def places(self) -> Places:
         """Where it keeps what."""
-        given = self.setting.given.values()
-        return Places(sweep=self.folder, models={model.digest: Path(model.folder) for model in given})
+        models = {model.digest: Path(model.folder) for model in self.setting.given.values()}
+        if self.bucket is not None:
+            models = {digest: given_place(self.folder, digest) for digest in models}
+        return Places(sweep=self.folder, models=models, bucket=self.bucket)
+
+    @property
+    def bucket(self) -> str | None:
+        """Its address in a bucket, if it is kept in one."""
+        return self.options.bucket and f"{self.options.bucket}/sweeps/{self.label}"
 
 
 def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:

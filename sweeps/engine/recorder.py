@@ -28,7 +28,7 @@ from trainables import metric_keys as keys
 from trainables.attempts import ERROR_FILE, OUTPUT_FILE, RESULT_FILE, attempt_folder
 from trainables.exporter import Exporter
 
-POLL_S, COUNTED_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 1.0, 5.0, 10.0
+POLL_S, BUCKET_POLL_S, COUNTED_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 1.0, 1.0, 5.0, 10.0
 OUT_OF_MEMORY = re.compile(r"^torch\.(cuda\.)?OutOfMemoryError", re.MULTILINE)
 """In a traceback: the trial's own error, not one of a thread or of another library."""
 DEATHS_FORGIVEN = 3
@@ -100,6 +100,7 @@ class Recorder(tune.Callback):
         self.full_disk = False
         self.on_full_disk: Callable[[], None] = lambda: None
         self._polled = 0.0
+        self._brought = 0.0
         self._sampled = 0.0
         self._counted = 0.0
 
@@ -169,20 +170,28 @@ class Recorder(tune.Callback):
         if self.ending and time.monotonic() - self._polled > POLL_S:
             self.take_results()
 
-    def take_results(self) -> None:
-        """Take in the results that workers have written since, and notice workers that died before they did."""
+    def take_results(self, *, last: bool = False) -> None:
+        """Take in the results that workers have written since, and notice workers that died before they did.
+
+        Args:
+            last: No worker is left that could write one.
+        """
         self._polled = time.monotonic()
+        bring = last or self._polled - self._brought > BUCKET_POLL_S
+        self._brought = self._polled if bring else self._brought
         for name, ending in list(self.ending.items()):
+            if bring:
+                self.places.bring(name)
             if (ending.folder / RESULT_FILE).exists():
                 del self.ending[name]
                 self._finished(name, json.loads((ending.folder / RESULT_FILE).read_text()))
-            elif (ending.folder / ERROR_FILE).exists() or self._has_died(ending):
+            elif (ending.folder / ERROR_FILE).exists() or self._has_died(name, ending):
                 del self.ending[name]
                 self._failed(name, ending.folder)
 
     def give_up_endings(self) -> None:
         """Count the workers of the trials that have no result yet as dead: theirs are gone."""
-        self.take_results()
+        self.take_results(last=True)
         for name, ending in list(self.ending.items()):
             del self.ending[name]
             self._failed(name, ending.folder)
@@ -202,10 +211,8 @@ class Recorder(tune.Callback):
         self.open.discard(name)
         self.progress.ended(name)
         planned, journal, places, courier = self.planned[name], self.journal, self.places, self.courier
-        model = places.model(name, journal.state)
-        assert model is not None
         self.exporter.put(
-            model,
+            places.trained(name, journal.state),
             then=lambda: courier.put(lambda tracking: record_finished(name, planned, places, journal, tracking)),
         )
         accuracy = final["metrics"].get(keys.scored("val", keys.ACCURACY))
@@ -227,6 +234,7 @@ class Recorder(tune.Callback):
         """Try a trial again, or write it down as failed."""
         self.energy.count(self.progress.running)
         self.progress.ended(name)
+        self.places.bring(name)
         trace, planned = attempt / ERROR_FILE, self.planned[name]
         said = trace.read_text().strip() if trace.exists() else ""
         if room.SAID.search(said) or (not said and room.is_short(self.places.sweep)):
@@ -270,7 +278,7 @@ class Recorder(tune.Callback):
         self.on_retry(name, planned)
         return True
 
-    def _has_died(self, ending: Ending) -> bool:
+    def _has_died(self, name: str, ending: Ending) -> bool:
         """Ask a worker now and then whether it lives; it answers between two epochs of its next trial."""
         now = time.monotonic()
         if ending.worker is None or now - ending.probed < PROBE_S:
@@ -286,6 +294,7 @@ class Recorder(tune.Callback):
         try:
             ray.get(probe)
         except ray.exceptions.RayActorError:
+            self.places.bring(name)
             return not (ending.folder / RESULT_FILE).exists()
         return False
 

@@ -94,7 +94,8 @@ def fit(
     if options.address is not None:
         least = smallest_object_store()
         terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=least))
-        for line in cluster.inspect(options.results, store=manifest.store if options.residency == "mmap" else None):
+        store = manifest.store if options.residency == "mmap" else None
+        for line in cluster.inspect(options.bucket or str(options.results), store=store):
             terminal.line("cluster", line)
     crops = put(manifest.store, residency=options.residency)
     by_config = prediction.result()

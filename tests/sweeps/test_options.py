@@ -26,12 +26,25 @@ def test_defaults() -> None:
         (["--early-stop", "later"], "--early-stop must be none or asha, but got 'later'"),
         (["--seed", "-1"], "--seed must not be negative, but got -1"),
         (["--address", "ray://head:10001"], "ray job submit"),
-        (["--results", "s3://bucket/sweeps"], "--results must be a folder, but got s3:/bucket/sweeps: the journal"),
+        (["--results", "ftp://host/sweeps"], "--results must be a folder or s3://bucket/path, but got ftp://"),
+        (["--results", "s3://key:word@bucket/a"], "an address must hold no key"),
+        (["--results", "s3://bucket/a?endpoint_override=x"], "set AWS_ACCESS_KEY_ID, .* and AWS_ENDPOINT_URL on every"),
+        (["--scratch", "/tmp/x"], "--scratch goes with --results s3://bucket/path, but got /tmp/x without"),
     ],
 )
 def test_a_bad_value_is_named(argv: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse(SWEEP, argv)
+
+
+def test_a_bucket_has_a_folder_on_this_machine(tmp_path: Path) -> None:
+    first, second = (parse(SWEEP, ["--results", f"s3://bucket/{name}"]) for name in ("a/", "b"))
+    assert (first.bucket, second.bucket) == ("s3://bucket/a", "s3://bucket/b")
+    assert first.results.parent.name == "results"
+    assert first.results.name.startswith("bucket-")
+    assert first.results != second.results
+    assert parse(SWEEP, ["--results", "s3://bucket", "--scratch", str(tmp_path)]).results == tmp_path
+    assert parse(SWEEP, []).bucket is None
 
 
 def test_an_unknown_flag_or_a_word_for_a_number_is_one_line() -> None:
