@@ -133,7 +133,7 @@ def bucket_at_hand(folder: Path) -> Iterator[str]:
     with bucket(folder) as found, pytest.MonkeyPatch.context() as patch:
         endpoint = found.environment["MLFLOW_S3_ENDPOINT_URL"]
         extra = {"AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
-        for name, value in (found.environment | extra).items():
+        for name, value in {**found.environment, **extra}.items():
             patch.setenv(name, value)
         yield found.address
 

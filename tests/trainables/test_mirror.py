@@ -124,11 +124,11 @@ def test_a_trial_moves_between_nodes_that_share_nothing_but_the_bucket(
     driver = Mirror(local=tmp_path / "driver", address=address)
     folder = driver.local / "trials" / "t"
 
-    def start(attempt: int, **given: str) -> Assignment:
+    def start(attempt: int, checkpoint: str | None = None) -> Assignment:
         claim(folder, attempt)
         driver.push(folder / "attempt")
-        told = {"trial": "t", "folder": "trials/t", "bucket": address, "scratch": "x"}
-        return Assignment(config=asdict(CONFIG), attempt=attempt, **{**told, **given})
+        told = Assignment(config=asdict(CONFIG), trial="t", attempt=attempt, folder="trials/t", checkpoint=checkpoint)
+        return replace(told, bucket=address, scratch="x")
 
     first = worker(crops, tmp_path / "node1", start(1), monkeypatch)
     assert first.step()["epoch"] == 1
