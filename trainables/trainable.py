@@ -8,7 +8,6 @@ trial's first epoch.
 
 import json
 import os
-import shutil
 import threading
 import traceback
 from collections.abc import Iterator
@@ -275,9 +274,8 @@ def _end(
         _refuse_orphan(assignment, mirror)
         mirror.push(folder / MODEL_FOLDER)
         mirror.push(folder / PREDICTIONS_FILE)
-        if mirror.address is not None:  # this node's disk holds many trials
-            shutil.rmtree(assignment.folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+        mirror.drop(Path(assignment.folder))
+        folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{RESULT_FILE}.partial"
         partial.write_text(json.dumps(result))
         partial.replace(folder / RESULT_FILE)
