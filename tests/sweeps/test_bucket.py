@@ -244,3 +244,16 @@ def test_a_result_is_taken_from_the_bucket(address: str, tmp_path: Path) -> None
     bench.recorder.take_results(last=True)
     assert bench.journal.state.finished["t"]["metrics"]["val_accuracy"] == 0.75
     assert (bench.folder / "model" / "weights.safetensors").read_bytes() == b"weights"
+
+
+def test_a_machine_that_has_nothing_lists_the_buckets_sweeps(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweeps.engine.launch import run
+
+    (tmp_path / "tiny").mkdir()
+    with driver(f"{address}/sweeps/tiny-demo-1a2b3c4d", tmp_path / "tiny") as (_, journal):
+        journal.append("opened", tags={"profile": "demo", "store": "faces"})
+        journal.append("started", trial="t", attempt=1)
+    assert run(SWEEP, ["--results", address, "--scratch", str(tmp_path / "fresh"), "--list"]) == 0
+    assert "tiny-demo-1a2b3c4d  stopped" in capsys.readouterr().out
