@@ -39,6 +39,8 @@ STALE_S = 30.0
 """A lease that stands still for so long belongs to nobody."""
 SETTLE_S = 1.0
 """Between writing a lease and reading it again: another driver may have done the same meanwhile."""
+LEASE_BYTES = 512
+"""Always so many: Arrow asks for an object's size first, and another driver may write it anew before it reads."""
 
 _PROBE, _LEASE, _JOURNAL, _TOKEN = ".write-check", "lease.json", "journal.jsonl", "lease"
 _DRIVEN_ELSEWHERE = "driven-elsewhere"
@@ -258,7 +260,7 @@ class Keeper:
 
     def _beat(self) -> None:
         lease = {"node": platform.node(), "process": os.getpid(), "token": self.token, "time": time.time()}
-        self.remote.write(_LEASE, json.dumps(lease).encode())
+        self.remote.write(_LEASE, json.dumps(lease).ljust(LEASE_BYTES).encode())
         self._beaten = time.monotonic()
 
     def _run(self) -> None:

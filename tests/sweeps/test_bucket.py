@@ -29,7 +29,7 @@ from trainables.mirror import Mirror
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("BEAT_S", 0.1), ("STALE_S", 1.0), ("SETTLE_S", 0.1)):
+    for name, seconds in (("BEAT_S", 0.1), ("STALE_S", 5.0), ("SETTLE_S", 0.1)):
         monkeypatch.setattr(bucket, name, seconds)
 
 
