@@ -14,6 +14,8 @@ from data_store.frames import reason_of
 from demo.footage import SAFE, Footage, Planes, pixels_of
 
 PRESET, QUALITY = "superfast", "23"
+CHEAPER = "bframes=0:subme=0"
+"""No B-frames and no search between pixels: a fifth less work for a marked frame, for a third more bytes."""
 COPIED = ("aac", "mp3", "opus", "flac")
 """Sound that MP4 holds and browsers play as it is; other sound becomes AAC."""
 AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
@@ -38,7 +40,7 @@ class Recording:
         self._video.time_base = footage.time_base
         self._video.codec_context.time_base = footage.time_base
         self._video.codec_context.sample_aspect_ratio = footage.aspect
-        self._video.options = {"preset": PRESET, "crf": QUALITY, "threads": "2"}
+        self._video.options = {"preset": PRESET, "crf": QUALITY, "threads": "2", "x264-params": CHEAPER}
         self._sound = Soundtrack(footage, self._file)
 
     @property
