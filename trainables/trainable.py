@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -164,9 +164,8 @@ class DetectorTrial(tune.Trainable):
             complete = training.finished(self.fit, self.trial)
         if complete:
             self.cleanup()  # of the trial before: one at a time keeps memory flat
-            self.ending = _Ending(
-                self.fit, self.trial, self.recipe, self.crops, self.assignment, self.mirror, saved=saved
-            )
+            what = (self.fit, self.trial, self.recipe, self.crops, self.assignment, self.mirror)
+            self.ending = _Ending(lambda proceed: _end(proceed, *what, saved=saved))
             if self.trial.device == "cuda":
                 self.ending.join()  # its memory was admitted for one trial, not for two
         return self._report(complete=complete)
@@ -222,19 +221,9 @@ _BEHIND = ThreadPoolExecutor(1, thread_name_prefix="ending")
 class _Ending:
     """Makes a trial's result behind the next trial, once that one trains: until then it needs this process."""
 
-    def __init__(
-        self,
-        fit: "Fit",
-        config: "TrialConfig",
-        recipe: "ModelRecipe",
-        crops: "Crops",
-        assignment: Assignment,
-        mirror: Mirror,
-        *,
-        saved: bool,
-    ) -> None:
+    def __init__(self, end: Callable[[threading.Event], None]) -> None:
         self._proceed = threading.Event()
-        self._result = _BEHIND.submit(_end, self._proceed, fit, config, recipe, crops, assignment, mirror, saved=saved)
+        self._result = _BEHIND.submit(end, self._proceed)
 
     def proceed(self) -> None:
         """Let it work: the next trial is at its first step."""
