@@ -2,13 +2,17 @@
 
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 import ray
+from ray._private import services
+from ray._private.node import Node
 
 from data_store.errors import InputError
 from sweeps.engine import cluster
+from sweeps.engine.replaced import replaced
 
 WORKER_MODULES = ("ray.tune", "timm", "trainables.training", "trainables.checkpoints", "trainables.trainable")
 """What a worker needs before its first step: Ray's workers load it while the driver still plans."""
@@ -33,7 +37,8 @@ def start_ray(address: str | None) -> None:
         if ray.is_initialized():
             return
         try:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            with _without_idle_helpers():
+                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             if "timed out during startup" not in str(error):
                 raise
@@ -43,6 +48,21 @@ def start_ray(address: str | None) -> None:
             f"Ray must start within 30 s, but did not {RAY_STARTS} times in a row: this machine is too busy; "
             "run the same command again when it is less so"
         )
+
+
+@contextmanager
+def _without_idle_helpers() -> Iterator[None]:
+    """Leave out two of Ray's processes that would have no work here, but for which its start waits while they load.
+
+    The API server serves the dashboard, which is off, and the log monitor copies the workers' output to the driver,
+    which is off as well; Ray has no setting for either. It goes on without an API server by itself, where none can
+    be started.
+    """
+    with (
+        replaced(services, {"start_api_server": lambda *_, **__: (None, None)}),
+        replaced(Node, {"start_log_monitor": lambda _: None}),
+    ):
+        yield
 
 
 def _end_half_started() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from types import ModuleType
 from typing import Any
 
 import ray
@@ -29,6 +28,7 @@ from sweeps.engine.plan import Added, Plan
 from sweeps.engine.progress import Progress
 from sweeps.engine.ray_start import start_ray
 from sweeps.engine.recorder import Recorder
+from sweeps.engine.replaced import replaced
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.watch import Watch
@@ -162,20 +162,12 @@ def _workers_as_they_are(address: str | None) -> Iterator[None]:
     tells that they are ready: it would wait in a worker that is still loading, while the trial gets a new one. On a
     cluster, whose nodes come and go, groups it is.
     """
-    changes: list[tuple[ModuleType, str, object]] = [
-        (class_cache, "DEFAULT_ENV_VARS", {}),
-        (class_cache, "ENV_VARS_TO_PROPAGATE", set()),
-    ]
-    if address is None:
-        changes.append((tune_controller, "PlacementGroupResourceManager", FixedResourceManager))
-    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
-    try:
-        for module, name, value in changes:
-            setattr(module, name, value)
+    groups = {"PlacementGroupResourceManager": FixedResourceManager} if address is None else {}
+    with (
+        replaced(class_cache, {"DEFAULT_ENV_VARS": {}, "ENV_VARS_TO_PROPAGATE": set()}),
+        replaced(tune_controller, groups),
+    ):
         yield
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
 
 
 def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> None:  # noqa: ANN401 # Tune's own

@@ -1,0 +1,21 @@
+"""Which of Ray's processes run on this machine while a sweep does."""
+
+import psutil
+import pytest
+import ray
+
+from sweeps.engine.ray_start import start_ray
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_ray_starts_without_the_helpers_that_would_have_no_work() -> None:
+    ray.shutdown()
+    start_ray(None)
+    try:
+        children = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+        assert ray.get(ray.remote(lambda: "works").remote()) == "works"
+    finally:
+        ray.shutdown()
+    assert any("raylet" in line for line in children)
+    assert not [line for line in children if "dashboard.py" in line or "log_monitor" in line]
