@@ -142,7 +142,11 @@ def _disturb(size: Size, store: Path, results: Path, env: dict[str, str], log: P
                         continue
                     if kind == "raylet":
                         did.left_s.append((size.trials * size.epochs - epochs_done(results)) * epoch_s)
-                    kill_all(targets)
+                    if kind == "driver":
+                        driver.kill()
+                        driver.wait()  # here: whoever else waits for our child takes its exit code away
+                    else:
+                        kill_all(targets)
                     kinds.pop(0)
                     orphans += tree
                     did.kills[kind] += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.measure import Bar, Row, row
 from tests.hosts import Switch, open_switch, wait_until
 from tests.stores import write_store
-from tests.sweeps.launching import events, finished_results, has_come_to
+from tests.sweeps.launching import events, finished_results
 
 PEERS = ("ray",)
 
@@ -64,13 +64,18 @@ def _sweep(folder: Path, name: str, disturb: Callable[[Switch, Path], None]) -> 
             before = [switch.hosts[worker].received() for worker in WORKERS]
             command = ["python", "/app/tests/sweeps/tiny.py", "--address=ray-head:6379", "--profile=demo"]
             driver = head.run([*command, "--results=/results", "--store=/store"], out=log)
-            wait_until(lambda: has_come_to(results, 2, 0) or driver.poll() is not None, 600, "the second epoch")
+            wait_until(lambda: _num_training(results) == 2 or driver.poll() is not None, 600, "a trial on each worker")
             disturb(switch, results)
             assert driver.wait(900) == 0, (folder / f"{name}.log").read_text()
         after = [host.received() for worker, host in switch.hosts.items() if worker in WORKERS]
     finally:
         switch.close()
     return results, [end - start for start, end in zip(before, after, strict=True)]
+
+
+def _num_training(results: Path) -> int:
+    """Return how many trials have saved an epoch."""
+    return len({path.parents[1] for path in results.glob("sweeps/*/trials/*/attempt-*/epoch-*")})
 
 
 def _kill_first(switch: Switch, _: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import ray
-from ray._private import services
+from ray._private import services, utils
 from ray._private.node import Node
 
 from data_store.errors import InputError
@@ -52,15 +52,16 @@ def start_ray(address: str | None) -> None:
 
 @contextmanager
 def _without_idle_helpers() -> Iterator[None]:
-    """Leave out two of Ray's processes that would have no work here, but for which its start waits while they load.
+    """Leave out those of Ray's processes that have no work here, but load for seconds on the CPUs that workers need.
 
-    The API server serves the dashboard, which is off, and the log monitor copies the workers' output to the driver,
-    which is off as well; Ray has no setting for either. It goes on without an API server by itself, where none can
-    be started.
+    The API server and the larger part of the agent serve the dashboard, which is off: Ray does without them where the
+    dashboard's packages are not installed. The log monitor copies the workers' output to the driver, which is off as
+    well, and the monitor scales clusters. Ray has no setting for any of these.
     """
     with (
+        replaced(utils, {"get_dashboard_dependency_error": lambda: ImportError("the dashboard is off")}),
         replaced(services, {"start_api_server": lambda *_, **__: (None, None)}),
-        replaced(Node, {"start_log_monitor": lambda _: None}),
+        replaced(Node, {"start_log_monitor": lambda _: None, "start_monitor": lambda _: None}),
     ):
         yield
 

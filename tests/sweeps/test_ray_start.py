@@ -17,5 +17,7 @@ def test_ray_starts_without_the_helpers_that_would_have_no_work() -> None:
         assert ray.get(ray.remote(lambda: "works").remote()) == "works"
     finally:
         ray.shutdown()
-    assert any("raylet" in line for line in children)
-    assert not [line for line in children if "dashboard.py" in line or "log_monitor" in line]
+    (raylet,) = [line for line in children if "raylet/raylet" in line]
+    assert "dashboard/agent.py" in raylet
+    assert "--minimal" in raylet
+    assert not [line for line in children if "dashboard.py" in line or "monitor.py" in line]
