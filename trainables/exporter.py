@@ -34,30 +34,28 @@ class Exporter:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="exporter")
         self._lock = threading.Lock()
         self._jobs: dict[Path, Future[None]] = {}
+        self.failed: dict[Path, str] = {}
+        """Folders whose model could not be exported, and why."""
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
         self._stopped = False
 
     def put(self, folder: Path, then: Callable[[], object] = lambda: None) -> None:
-        """Export a model's folder behind the caller's back, unless it has its file, and call ``then`` after it."""
+        """Export a model's folder behind the caller's back, unless it has its file, and call ``then`` after it.
+
+        A model that cannot be exported is in ``failed`` then.
+        """
         with self._lock:
             if folder not in self._jobs:
                 self._jobs[folder] = self._pool.submit(self._export, folder)
             job = self._jobs[folder]
-        job.add_done_callback(lambda done: None if done.cancelled() or done.exception() else then())
+        job.add_done_callback(lambda done: None if done.cancelled() else then())
 
     def finish(self, seconds: float | None = None) -> bool:
-        """Wait for all that was put; return False when it was not done after so many seconds.
-
-        Raises:
-            RuntimeError: A model could not be exported.
-        """
+        """Wait for all that was put; return False when it was not done after so many seconds."""
         with self._lock:
             jobs = list(self._jobs.values())
-        done, left = wait(jobs, timeout=seconds)
-        for job in done:
-            job.result()
-        return not left
+        return not wait(jobs, timeout=seconds).not_done
 
     def stop(self) -> None:
         """End the process; what it had not done stays undone."""
@@ -78,10 +76,10 @@ class Exporter:
                 torn.unlink(missing_ok=True)
             answer = self._ask(folder)
             if answer:
-                raise RuntimeError(f"{folder} could not be exported to ONNX: {answer}")
+                self.failed[folder] = answer
             if answer is not None or self._stopped:
                 return
-        raise RuntimeError(f"the process that exports {folder} to ONNX died: {self._said()}")
+        self.failed[folder] = f"the process that exports it died: {self._said()}"
 
     def _ask(self, folder: Path) -> str | None:
         """Return the process's answer, None when it died."""

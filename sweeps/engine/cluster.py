@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data_store.errors import InputError
 from data_store.folders import open_folder
 from sweeps.engine import bucket
-from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity
+from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, refuse_too_many_threads
 
 ANSWER_S = 5
 """Seconds within which the cluster's address must take a connection."""
@@ -323,8 +323,12 @@ def capacity(
         num_threads: CPU threads of a trial.
         gpu_memory_gb: Budget of one card, in GiB.
         predicted: Peak bytes of each pending trial.
+
+    Raises:
+        InputError: A trial asks for more threads than any node has CPUs.
     """
     have = [node["Resources"] for node in nodes if node["Alive"]]
+    refuse_too_many_threads(num_threads, int(max((node.get("CPU", 0) for node in have), default=0)))
     budget = int(gpu_memory_gb * 2**30)
     if device == "cpu":
         slots = [int(node.get("CPU", 0)) // num_threads for node in have]
@@ -347,6 +351,11 @@ def capacity(
         budget_bytes=budget - per_card * CUDA_CONTEXT_BYTES,
         per_card=per_card,
     )
+
+
+def places(device: str, *, num_threads: int) -> int:
+    """Return about how many trials the cluster runs at once, before it is known how many fit on a card: two."""
+    return watch(device, num_threads=num_threads, per_card=2)()
 
 
 def watch(device: str, *, num_threads: int, per_card: int) -> Callable[[], int]:

@@ -15,7 +15,7 @@ from data_store.errors import InputError, run_command
 from sweeps.engine import ending
 from sweeps.engine.agenda import out_of_reach, planned_in
 from sweeps.engine.journal import open_journal
-from sweeps.engine.lock import sweep_lock
+from sweeps.engine.lock import is_held, sweep_lock
 from sweeps.engine.options import RESULTS
 from sweeps.engine.places import Places
 from sweeps.engine.terminal import Terminal
@@ -67,7 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"--results must hold sweeps, but {results} has none; name the folder that a sweep wrote to")
     terminal = Terminal()
     folders = sorted(path.parent for path in results.glob("sweeps/*/journal.jsonl"))
-    sent = [deliver(folder, results, terminal) for folder in folders]
+    sent, errors = [], []
+    for folder in folders:
+        if is_held(folder):
+            terminal.line("runs", f"{folder.name}: it delivers its own records")
+            continue
+        try:
+            sent.append(deliver(folder, results, terminal))
+        except InputError as error:  # the next one may have another server
+            errors.append(error)
+            terminal.line("left", f"{folder.name}: {error}")
+    if errors:
+        raise errors[0]
     if not any(sent):
         terminal.line("done", "nothing was left to send")
     return 0

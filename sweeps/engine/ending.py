@@ -11,6 +11,7 @@ from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal, markdown_table
+from trainables.artifact_files import ONNX_FILE
 from trainables.attempts import attempt_folder, latest_checkpoint, read_history
 from trainables.exporter import Exporter
 
@@ -41,8 +42,9 @@ def measured(
 
     todo: dict[str, Path] = {}
     for trial, row in journal.state.finished.items():
-        if row["graph"]["digest"] not in journal.state.latencies:
-            todo.setdefault(row["graph"]["digest"], places.trained(trial, journal.state))
+        folder = places.trained(trial, journal.state)
+        if row["graph"]["digest"] not in journal.state.latencies and (folder / ONNX_FILE).exists():
+            todo.setdefault(row["graph"]["digest"], folder)
     if todo:
         node = platform.node()
         graphs = "1 graph" if len(todo) == 1 else f"{len(todo)} graphs"
@@ -84,7 +86,7 @@ def catch_up(journal: Journal, planned: Mapping[str, PlannedTrial], places: Plac
         if trial in state.found:
             continue
         if trial in state.finished:
-            if trial not in state.recorded:
+            if trial not in state.recorded or not tracking.knows(trial):
                 record_finished(trial, row, places, journal, tracking)
             latency = state.latencies.get(state.finished[trial]["graph"]["digest"])
             if latency is not None:

@@ -92,6 +92,8 @@ class State:
             self.latency_fit = event["fit"]
         elif kind == "latency":
             self.latencies[event["graph"]] = event["latency"]
+        elif kind != "closed":
+            raise KeyError(f"unknown event {kind!r}")
         self.closed = event if kind == "closed" else None
 
 

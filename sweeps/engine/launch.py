@@ -160,12 +160,16 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     with ThreadPoolExecutor(2) as pool:
         prediction = pool.submit(_predict, launch, pending)
         opening = pool.submit(_open_tracking, launch)  # Ray's start waits for other processes, mostly
-        with held_back(terminal):
-            if pending:
-                from sweeps.engine.ray_start import start_ray
+        try:
+            with held_back(terminal):
+                if pending:
+                    from sweeps.engine.ray_start import start_ray
 
-                start_ray(launch.options.address)
-            tracking = opening.result()
+                    start_ray(launch.options.address)
+                tracking = opening.result()
+        except KeyboardInterrupt:
+            opening.result().stop([])  # else the sweep's run would be left running
+            raise
         stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep))
         if stale:
             terminal.line("closed", f"{stale} runs that a sweep which died had left running")
@@ -177,14 +181,27 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
 
             ray.shutdown()  # all were found: latencies are measured on a quiet machine
         courier = Courier(tracking, terminal)
-        with ending.exporting(journal, launch.places) as exporter:
-            if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):
-                exporter.finish(FLUSH_S)
-                courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
-                _delivered(launch, courier, terminal)
-                terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
-                return INTERRUPTED
-            exporter.finish()
+        try:
+            with ending.exporting(journal, launch.places) as exporter:
+                if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):
+                    exporter.finish(FLUSH_S)
+                    raise KeyboardInterrupt
+                exporter.finish()
+            return _end(launch, journal, courier, exporter, terminal)
+        except KeyboardInterrupt:
+            courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
+            _delivered(launch, courier, terminal)
+            terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
+            return INTERRUPTED
+
+
+def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter, terminal: Terminal) -> int:
+    """Score, measure, record and draw what was trained; return the exit code."""
+    tracking = courier.tracking
+    for trial, row in launch.planned.items():
+        folder = launch.places.model(trial, journal.state)
+        if folder in exporter.failed:
+            terminal.line("no ONNX", f"{row.name}, and so no latency: {exporter.failed[folder]}")
     if launch.other is not None:
         score_elsewhere(launch.other, launch.setting, journal, launch.places, terminal)
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
@@ -192,7 +209,7 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
     if _delivered(launch, courier, terminal):
         ending.close(journal, launch.planned, launch.folder, launch.label, launch.uri, tracking)
-    return 1 if journal.state.failed else 0
+    return 1 if journal.state.failed or exporter.failed else 0
 
 
 def _may_run(launch: Launch, sweep: str) -> bool:
@@ -354,7 +371,7 @@ def _check_writable(results: Path) -> None:
 def _quiet_libraries() -> None:
     """Ask other libraries for few remarks; what they say nevertheless goes to the launch's log."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the courier tries again, and says so
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the courier looks first what has arrived
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")

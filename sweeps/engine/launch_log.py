@@ -2,6 +2,8 @@
 
 import logging
 import os
+import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ from sweeps.engine.terminal import Terminal
 
 STDOUT, STDERR = 1, 2
 FOLDER = "logs"
+HOST = re.sub(r"\W", "_", platform.node())
+"""Several hosts may share a results folder, and none sees another's processes."""
 
 
 class LaunchLog:
@@ -30,10 +34,10 @@ class LaunchLog:
         Args:
             results: The results folder; the file lies there until it is kept.
         """
-        for old in results.glob(".launch-*.log"):
+        for old in results.glob(f".launch-{HOST}-*.log"):
             if not psutil.pid_exists(int(old.stem.rpartition("-")[2])):  # killed before its sweep had a name
                 old.unlink(missing_ok=True)
-        self.path = results / f".launch-{os.getpid()}.log"
+        self.path = results / f".launch-{HOST}-{os.getpid()}.log"
         self.stream = self.path.open("w", buffering=1)
         self.kept = False
 

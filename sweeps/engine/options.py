@@ -1,6 +1,7 @@
 """The command line that every sweep shares."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,9 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"flags must be those of {self.prog}, but {message}; see {self.prog} --help")
 
 
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
 def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     """Read the command line.
 
@@ -154,8 +158,13 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise InputError(
             f"--residency must be {' or '.join(RESIDENCIES)}, but got {options.residency!r}; choose one of these"
         )
-    if options.gpu_memory_gb <= 0:
+    if not 0 < options.gpu_memory_gb < float("inf"):
         raise InputError(f"--gpu-memory-gb must be above 0, but got {options.gpu_memory_gb:g}; use 8")
+    if options.name is not None and not NAME.fullmatch(options.name):
+        raise InputError(
+            f"--name must be of letters, digits, '_', '-' and '.', and begin with none of the last two, but got "
+            f"{options.name!r}; choose another"
+        )
     if options.num_threads < 1:
         raise InputError(f"--threads must be at least 1, but got {options.num_threads}; use 1")
     if options.fresh and options.extend:

@@ -67,8 +67,7 @@ class Plan(Searcher):
         self.running: dict[str, str] = {}  # identity by Tune's trial id
         self.taken: dict[str, PlannedTrial] = {}
         self.predicted = dict(predicted)
-        self.have = have
-        self.workers = workers or (lambda: have.workers)
+        self.divide(have, workers)
         self.journal = journal
         self.places = places
         self.on_start = on_start
@@ -76,9 +75,16 @@ class Plan(Searcher):
         self.coming: list[Future[Added]] = []
         self.ending: Collection[str] = ()
         self.closing = False
+        self.outgrown = False
+        """Whether a trial that came later needs more than a worker's share allows: for it, there must be fewer."""
         self.look: Callable[[], None] = lambda: None
         self.limits: dict[str, Any] | None = None
         self.stopped_before: Callable[[str, PlannedTrial], bool] = lambda *_: False
+
+    def divide(self, have: Capacity, workers: Callable[[], int] | None) -> None:
+        """Take how much runs at once, and what counts the trials that there is room for now, where that changes."""
+        self.have = have
+        self.workers = workers or (lambda: have.workers)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next trial that can run, None when none can yet, or FINISHED."""
@@ -91,7 +97,9 @@ class Plan(Searcher):
             return None if self.running or self.ending or self.coming else str(Searcher.FINISHED)
         trial = next((name for name in self.waiting if self._can_run(name)), None)
         if trial is None:
-            return None
+            self.outgrown = not self.running and any(self._is_too_large(name) for name in self.waiting)
+            self.closing = self.outgrown
+            return str(Searcher.FINISHED) if self.outgrown else None
         planned = self.waiting.pop(trial)
         if self.stopped_before(trial, planned):
             return None  # Tune asks again
@@ -115,7 +123,7 @@ class Plan(Searcher):
             if not ended and trial not in self.ending:
                 self.waiting.setdefault(trial, planned)
         self.running.clear()
-        self.closing = False
+        self.closing = self.outgrown = False
 
     def retry(self, trial: str, planned: PlannedTrial) -> None:
         """Let a trial wait for another attempt."""
@@ -137,10 +145,14 @@ class Plan(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: a launch plans from the journal."""
 
+    def _has_models(self, trial: str) -> bool:
+        return all(self.places.model(name, self.journal.state) for name in needs(self.waiting[trial].config))
+
+    def _is_too_large(self, trial: str) -> bool:
+        return self._has_models(trial) and self.predicted[trial] > self.have.budget_bytes
+
     def _can_run(self, trial: str) -> bool:
-        if len(self.running) >= self.workers():
-            return False
-        if not all(self.places.model(name, self.journal.state) for name in needs(self.waiting[trial].config)):
+        if len(self.running) >= self.workers() or not self._has_models(trial):
             return False
         together = sorted((self.predicted[name] for name in (*self.running.values(), trial)), reverse=True)
         return sum(together[: self.have.per_card]) <= self.have.budget_bytes  # wherever Ray puts them

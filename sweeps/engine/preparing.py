@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.resident import preflight
 from sweeps.engine import fitting, resources, shelf
@@ -13,6 +14,7 @@ from sweeps.engine.agenda import Agenda, with_fine_tuning
 from sweeps.engine.axes import seeded
 from sweeps.engine.bucket import given_place
 from sweeps.engine.elsewhere import OtherStore, other_store
+from sweeps.engine.interruption import held_back
 from sweeps.engine.journal import Journal
 from sweeps.engine.ladder import Ladder
 from sweeps.engine.lock import is_held
@@ -23,6 +25,7 @@ from sweeps.engine.searchers import LISTED, in_order
 from sweeps.engine.searching import Search, representatives
 from sweeps.engine.space import PROFILES, PlannedTrial, Profile, Setting, Sweep, recipe_digest
 from sweeps.engine.terminal import Terminal
+from sweeps.engine.tracking import default_uri
 from trainables.data_rules import check_store
 from trainables.limits import Limits
 from trainables.recipes import Recipe, digest
@@ -90,8 +93,17 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
     """Write down at a sweep's first launch what it is, and say which other sweeps of its name there are.
 
     Returns the launch, with what its trials depend on and only the journal knows.
+
+    Raises:
+        InputError: It was begun with another tracking store.
     """
-    if journal.state.opened is None:
+    opened = journal.state.opened
+    if opened is not None and launch.bucket is None and not _same_store(opened["uri"], launch):
+        raise InputError(
+            f"a sweep's records go to one tracking store, but {launch.label} began with {opened['uri']} and this "
+            f"command has {launch.uri}; give --tracking-uri {opened['uri']}, or --fresh to start over"
+        )
+    if opened is None:
         others = [path.parent.name for path in shelf.journals(launch.options.results, f"{launch.prefix}-")]
         others = [other for other in others if other != launch.label]
         if others:
@@ -120,6 +132,13 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
             launch.search.setting = setting
     launch.agenda.open(journal)
     return launch
+
+
+def _same_store(uri: str, launch: Launch) -> bool:
+    """Tell whether an earlier launch's tracking store is this one's: a results folder takes its file along."""
+    mine = default_uri(launch.options.results)
+    moved = launch.uri == mine and uri.startswith("sqlite:") and uri.rpartition("/")[2] == mine.rpartition("/")[2]
+    return uri == launch.uri or moved
 
 
 def prepare(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal: Terminal) -> Launch:
@@ -173,7 +192,7 @@ def prepare(sweep: Sweep, options: Options, manifest: Manifest, uri: str, termin
             setting=setting,
             limits=Limits(max_size_mb=options.max_size_mb, max_latency_ms=options.max_latency_ms),
             num_trials=options.num_trials,
-            ahead=max(2, (os.cpu_count() or 1) // options.num_threads),
+            ahead=max(2, _places(options, setting.device)),
             forecasts=ladder.forecasts,
             folder=folder,
         )
@@ -204,6 +223,15 @@ def _device_kind(options: Options) -> str:
     return cluster.device_kind()
 
 
+def _places(options: Options, device: str) -> int:
+    """Return about how many trials run at once: a search suggests no further ahead."""
+    if options.address is None:
+        return (os.cpu_count() or 1) // options.num_threads
+    from sweeps.engine import cluster
+
+    return cluster.places(device, num_threads=options.num_threads)
+
+
 def _ordered(planned: dict[str, PlannedTrial], options: Options) -> dict[str, PlannedTrial]:
     """Return a sweep's listed cells in the order in which they are begun, as far as they wait for no other."""
     rows = list(planned.items())
@@ -228,7 +256,8 @@ def _start_early(sweep: Sweep, options: Options, manifest: Manifest, terminal: T
     if options.address is None:
         preflight(manifest, residency=options.residency)
     terminal.line("plan", "predicting memory; starting Ray and MLflow ...")
-    fitting.start_all(options.address)
+    with held_back(terminal):
+        fitting.start_all(options.address)
 
 
 def _smoke(profile: Profile) -> Profile:

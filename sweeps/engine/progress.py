@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.engine.agenda import out_of_reach
 from sweeps.engine.estimate import Course, shown, time_left
 from sweeps.engine.journal import Journal
 from sweeps.engine.resources import Capacity
@@ -181,7 +182,11 @@ class Progress:
         testing = sum(run.trained for run in running.values())
         counts = [f"{done} done", f"{len(running) - testing} running"]
         counts += [f"{testing} in their test"] if testing else []
-        counts += [f"{len(planned) - done - failed - len(running)} waiting"]
+        stopped = planned.keys() & state.stopped.keys()
+        lost = out_of_reach(planned, state.failed.keys() | stopped)
+        ended = done + failed + len(stopped) + len(lost - running.keys())
+        counts += [f"{len(planned) - ended - len(running)} waiting"]
+        counts += [f"{len(stopped)} stopped"] if stopped else []
         counts += [f"{failed} failed"] if failed else []
         grid = Table.grid(padding=(0, 2))
         for width, style in ((LABEL_WIDTH - 2, "dim"), (None, ""), (BAR_WIDTH, ""), (None, ""), (None, "")):

@@ -196,6 +196,11 @@ class Recorder(tune.Callback):
             del self.ending[name]
             self._failed(name, ending.folder)
 
+    def on_trial_complete(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
+        """Drop what Tune counts of each number of an ended trial: 60 kB that nobody asks for."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
     def on_trial_error(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
         """Take in a trial that raised or whose process died: one failed cell, the sweep goes on."""
         assignment = trial.config["assignment"]

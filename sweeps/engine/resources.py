@@ -63,7 +63,11 @@ def capacity(
         num_trials: How many there are; no more workers than that.
         needs: Bytes of the trials. There are no more workers than leave room for the largest, since each one's CUDA
             context takes from the budget, whether it has work or not.
+
+    Raises:
+        InputError: A trial asks for more threads than there are CPUs.
     """
+    refuse_too_many_threads(num_threads, num_cpus)
     workers = max(1, min(num_cpus // num_threads, num_trials))
     while workers > 1 and budget_bytes(device, gpu_memory_gb, workers=workers) < max(needs, default=0):
         workers -= 1
@@ -74,6 +78,18 @@ def capacity(
         budget_bytes=budget_bytes(device, gpu_memory_gb, workers=workers),
         per_card=workers,
     )
+
+
+def refuse_too_many_threads(num_threads: int, num_cpus: int) -> None:
+    """Check that one machine has the CPUs of a trial: Ray would wait for one that has.
+
+    Raises:
+        InputError: None has.
+    """
+    if num_threads > num_cpus:
+        raise InputError(
+            f"--threads must not exceed the CPUs of a machine, {num_cpus}, but got {num_threads}; use fewer"
+        )
 
 
 def refuse_too_large(planned: Sequence[PlannedTrial], predicted: Mapping[TrialConfig, int], have: Capacity) -> None:

@@ -113,10 +113,16 @@ class Tracking:
 
     def run_of(self, trial: str) -> str:
         """Return the id of a trial's run, which exists."""
+        assert self.knows(trial), f"no run of trial {trial}"
+        return self.runs[trial]
+
+    def knows(self, trial: str) -> bool:
+        """Tell whether a trial has a run: one that was recorded may have been deleted since."""
         if trial not in self.runs:
             where = f"tags.`sweep` = '{self.sweep}' and tags.`trial` = '{trial}'"
-            self.runs[trial] = self.client.search_runs([self.experiment_id], where, max_results=1)[0].info.run_id
-        return self.runs[trial]
+            for run in self.client.search_runs([self.experiment_id], where, max_results=1):
+                self.runs[trial] = run.info.run_id
+        return trial in self.runs
 
     def forget(self) -> None:
         """Ask again what the store has: a request that failed here may have arrived there."""

@@ -112,6 +112,7 @@ def fit(
     recorder = Recorder(
         journal, places, courier, exporter, terminal, progress, energy, max_failures=options.max_failures
     )
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # the journal is the state; Tune's own grows with every trial
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
     now = _workers_now(setting, options, have)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
@@ -119,9 +120,7 @@ def fit(
     plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
     recorder.on_full_disk = plan.close
     recorder.early_stop, plan.limits = early_stop, asdict(limits) if limits else None
-    trainable = tune.with_resources(
-        tune.with_parameters(DetectorTrial, store=crops), {"cpu": have.cpus, "gpu": have.gpus}
-    )
+    trainable = tune.with_parameters(DetectorTrial, store=crops)
     watch = Watch(lambda: _say_gone(terminal, courier, recorder))
     with (
         progress.live(),
@@ -130,15 +129,23 @@ def fit(
     ):
         try:
             while True:
-                _fit_once(trainable, plan, recorder, places)
+                _fit_once(tune.with_resources(trainable, {"cpu": have.cpus, "gpu": have.gpus}), plan, recorder, places)
                 recorder.give_up_endings()
-                again = recorder.lost_worker and not (interruption.asked or recorder.full_disk)
+                outgrown = plan.outgrown
+                again = (recorder.lost_worker or outgrown) and not (interruption.asked or recorder.full_disk)
                 recorder.lost_worker = False
                 plan.reopen()
                 progress.stopped(plan.waiting)
                 if not (again and (plan.waiting or plan.coming)):  # what a result called for may still be on its way
                     break
-                terminal.event("a worker was lost: starting its successor")
+                if not outgrown:
+                    terminal.event("a worker was lost: starting its successor")
+                    continue
+                needs = {row.config: plan.predicted[trial] for trial, row in plan.waiting.items()}
+                have = progress.have = _capacity(setting, options, list(needs.values()), num_trials=len(needs))
+                resources.refuse_too_large(list(plan.waiting.values()), needs, have)
+                plan.divide(have, _workers_now(setting, options, have))
+                terminal.event(f"{have.workers} at a time from here: trials that came later need more memory each")
         except KeyboardInterrupt:
             terminal.event("stopped at once")
         finally:

@@ -124,3 +124,10 @@ def test_a_trial_that_fills_a_card_has_it_alone() -> None:
     nodes = [node(CPU=16.0, GPU=1.0)] * 4
     have = cluster.capacity("cuda", nodes, num_threads=2, gpu_memory_gb=8, predicted=[7 * GIB] * 12)
     assert (have.workers, have.per_card, have.gpus) == (4, 1, 1.0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_more_threads_than_any_node_has_cpus_are_refused(device: str) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}}]
+    with pytest.raises(InputError, match="--threads must not exceed the CPUs of a machine, 2, but got 3"):
+        cluster.capacity(device, nodes, num_threads=3, gpu_memory_gb=8, predicted=[1])

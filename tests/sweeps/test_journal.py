@@ -52,7 +52,7 @@ def test_a_torn_last_line_is_dropped_and_said(tmp_path: Path, tail: str) -> None
     assert not open_journal(path).dropped_tail
 
 
-@pytest.mark.parametrize("line", ["not json", '{"event": "started"}', "[]", '{"trial": "a"}'])
+@pytest.mark.parametrize("line", ["not json", '{"event": "started"}', "[]", '{"trial": "a"}', '{"event": "finishee"}'])
 def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "journal.jsonl"
     good = json.dumps({"event": "recorded", "trial": "a"})

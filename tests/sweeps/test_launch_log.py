@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.launch_log import launch_log
+from sweeps.engine.launch_log import HOST, launch_log
 from sweeps.engine.terminal import Terminal
 
 
@@ -64,7 +64,9 @@ def test_only_our_lines_reach_the_screen(tmp_path: Path) -> None:
 
 def test_a_log_that_no_sweep_wants_is_removed_and_errors_are_let_through(tmp_path: Path) -> None:
     terminal = Terminal()
-    (tmp_path / ".launch-999999999.log").touch()  # of a driver that was killed while it planned
+    (tmp_path / f".launch-{HOST}-999999999.log").touch()  # of a driver that was killed while it planned
+    of_another_host = tmp_path / ".launch-elsewhere-999999999.log"  # whose processes nobody sees here
+    of_another_host.touch()
 
     def fail() -> None:
         with launch_log(tmp_path, terminal) as log:
@@ -73,5 +75,5 @@ def test_a_log_that_no_sweep_wants_is_removed_and_errors_are_let_through(tmp_pat
 
     with pytest.raises(ValueError, match="ours"):
         fail()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [of_another_host]
     assert terminal.log is None

@@ -21,6 +21,9 @@ def test_defaults() -> None:
     [
         (["--profile", "quick"], "--profile must be one of demo, thesis, but got 'quick'"),
         (["--gpu-memory-gb", "0"], "--gpu-memory-gb must be above 0, but got 0"),
+        (["--gpu-memory-gb", "nan"], "--gpu-memory-gb must be above 0, but got nan"),
+        (["--name", "../x"], "--name must be of letters, digits, '_', '-' and '.', .* but got '../x'"),
+        (["--name", "it's"], '--name must be of letters, .* but got "it\'s"; choose another'),
         (["--residency", "disk"], "--residency must be object-store or mmap, but got 'disk'"),
         (["--threads", "0"], "--threads must be at least 1, but got 0"),
         (["--early-stop", "later"], "--early-stop must be none or asha, but got 'later'"),

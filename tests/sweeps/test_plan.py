@@ -174,3 +174,27 @@ def test_a_worker_is_told_its_share_of_the_memory_and_the_micro_batch_that_is_le
     assert (told["assignment"]["trial"], told["assignment"]["memory_bytes"]) == (trial, share)
     assert told["assignment"]["config"] == asdict(replace(planned()[trial].config, micro_batch=8))
     assert told["assignment"]["config"]["recipe"]["batch_size"] == 32
+
+
+def test_a_later_trial_that_is_too_large_for_its_share_ends_the_fit_and_goes_on_with_fewer_workers(
+    journal: Journal,
+) -> None:
+    plan = make_plan(journal)
+    (first, *_) = list(plan.waiting)
+    plan.predicted[first] = 101
+    plan.waiting = {first: plan.waiting[first]}
+    assert plan.suggest("1") == Searcher.FINISHED
+    before = plan.outgrown
+    plan.reopen()
+    assert (before, plan.outgrown) == (True, False)
+    plan.divide(Capacity(workers=1, cpus=1, gpus=0.0, budget_bytes=150, per_card=1), None)
+    assert name_of(plan.suggest("2")) == "teacher B0"
+
+
+def test_a_trial_that_is_too_large_waits_while_others_run(journal: Journal) -> None:
+    plan = make_plan(journal)
+    (first, *_) = list(plan.waiting)
+    plan.predicted[first] = 101
+    assert name_of(plan.suggest("1")) == "alpha=0"
+    assert plan.suggest("2") is None
+    assert not plan.outgrown

@@ -16,7 +16,8 @@ def test_trials_share_the_machine_and_the_budget() -> None:
     have = capacity("cuda", num_cpus=4, num_threads=1, gpu_memory_gb=8, num_trials=2)
     assert (have.workers, have.gpus) == (2, 0.5)
     assert have.budget_bytes == 8 * 2**30 - 2 * resources.CUDA_CONTEXT_BYTES
-    assert capacity("cpu", num_cpus=1, num_threads=4, gpu_memory_gb=8, num_trials=6).workers == 1
+    with pytest.raises(InputError, match="--threads must not exceed the CPUs of a machine, 1, but got 4; use fewer"):
+        capacity("cpu", num_cpus=1, num_threads=4, gpu_memory_gb=8, num_trials=6)
 
 
 def test_contexts_of_idle_workers_do_not_eat_the_budget() -> None:
