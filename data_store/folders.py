@@ -1,6 +1,7 @@
 """A folder that a store lives in: local, or on any file system that ``pyarrow.fs`` knows (``s3://bucket/faces``)."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,12 +142,17 @@ def open_folder(address: str) -> Folder:
     """Open the folder of an address: a local path, ``file://...`` or anything ``pyarrow.fs`` reads, as ``s3://``.
 
     Raises:
-        InputError: no such kind of address.
+        InputError: no such kind of address, or it holds a key.
     """
     if address.startswith("file://"):
         address = address.removeprefix("file://")
     if "://" not in address:
         return Folder(address=address, local=Path(address).expanduser().absolute(), remote=None)
+    if re.match("[^@]*:.*@", address.partition("://")[2]):
+        raise InputError(
+            f"an address must hold no key, for it is written down and shown, but that of {address.partition('://')[0]}"
+            ":// does; take it out and set the environment, e.g. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     from pyarrow import fs
     from pyarrow.lib import ArrowInvalid
 

@@ -21,6 +21,16 @@ class OrphanError(RuntimeError):
     """This attempt was superseded by a later one, so it may not write."""
 
 
+def secure(*paths: Path) -> None:
+    """Wait until files are on disk, and folders know of what is in them: a power cut takes what is only in memory."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def attempt_folder(trial_folder: Path, attempt: int) -> Path:
     """Return the folder that an attempt writes to."""
     return trial_folder / f"attempt-{attempt:04d}"
@@ -32,7 +42,9 @@ def claim(trial_folder: Path, attempt: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     partial = trial_folder / f".{ATTEMPT_FILE}.{os.getpid()}"
     partial.write_text(str(attempt))
+    secure(partial)
     partial.replace(trial_folder / ATTEMPT_FILE)
+    secure(trial_folder)
     return folder
 
 

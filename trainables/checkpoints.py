@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from trainables.artifact_files import pruning_history
 from trainables.artifacts import contiguous
-from trainables.attempts import STATE_FILE
+from trainables.attempts import STATE_FILE, secure
 from trainables.pruning import replay
 from trainables.recipes import TrialConfig
 from trainables.training import Fit, build_optimizer, laid_out
 
 KEPT = 2
-"""Checkpoints kept of an attempt: the last one may be torn by the crash that makes it needed."""
+"""Checkpoints kept of an attempt: whoever finds the last one damaged deletes it, and goes on from the one before."""
 
 _MODEL, _BEST, _OPTIMIZER = "model.safetensors", "best.safetensors", "optimizer.safetensors"
 _SCALING = "loss_scaling"
@@ -49,8 +49,10 @@ def save(folder: Path, fit: Fit) -> Path:
         _SCALING: fit.scaler.state_dict() if fit.scaler else None,
     }
     (partial / STATE_FILE).write_text(json.dumps(state))
+    secure(*partial.iterdir(), partial)
     shutil.rmtree(final, ignore_errors=True)
     partial.replace(final)
+    secure(folder)
     for old in sorted(folder.glob("epoch-*"))[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return final

@@ -19,6 +19,7 @@ import numpy as np
 from data_store.errors import run_command
 from trainables.apart import run_apart
 from trainables.artifact_files import ONNX_FILE, ModelRecipe
+from trainables.attempts import secure
 
 if TYPE_CHECKING:
     import onnx
@@ -151,6 +152,7 @@ def _write(trace: _Trace, model: "nn.Module", file: Path) -> None:
     with _quiet_exporter():
         program.optimize()
         program.save(partial, external_data=False)
+    secure(partial)
     partial.replace(file)
 
 

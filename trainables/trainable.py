@@ -29,6 +29,7 @@ from trainables.attempts import (
     RESULT_FILE,
     attempt_folder,
     refuse_orphan,
+    secure,
 )
 from trainables.mirror import Mirror, scratch
 from trainables.recipes import from_dict
@@ -260,6 +261,7 @@ def _end(
             mirror.push(checkpoints.save(folder, fit))
             mirror.prune(folder)
         result = finish(fit, config, recipe, crops, folder)
+        secure(*(folder / MODEL_FOLDER).iterdir(), folder / MODEL_FOLDER, folder / PREDICTIONS_FILE)
         _refuse_orphan(assignment, mirror)
         mirror.push(folder / MODEL_FOLDER)
         mirror.push(folder / PREDICTIONS_FILE)
@@ -267,7 +269,9 @@ def _end(
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{RESULT_FILE}.partial"
         partial.write_text(json.dumps(result))
+        secure(partial)
         partial.replace(folder / RESULT_FILE)
+        secure(folder)
         mirror.push(folder / RESULT_FILE)
 
 

@@ -7,6 +7,7 @@ is what the tracking server of ``docker/`` asks before it starts. Passwords come
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -25,13 +26,14 @@ def refuse_secrets(uri: str) -> None:
     Raises:
         InputError: It does; the password is not in the message.
     """
-    parts = urlsplit(uri)
-    if parts.password is None and not {"password", "sslpassword"} & parse_qs(parts.query).keys():
-        return
-    raise InputError(
-        f"an address must hold no password, for it is written down and shown, but that of {_place(uri)} does; take it "
-        "out and set PGPASSWORD (PostgreSQL), or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server)"
-    )
+    scheme, _, rest = uri.partition("://")
+    in_front = re.match("[^@]*:.*@", rest)  # as it stands: a password may hold what ends a host, / or ? or #
+    token = scheme in ("http", "https") and "@" in rest.partition("/")[0]
+    if in_front or token or {"password", "sslpassword"} & parse_qs(urlsplit(uri).query).keys():
+        raise InputError(
+            f"an address must hold no password, for it is written down and shown, but that of {scheme}:// does; take "
+            "it out and set PGPASSWORD (PostgreSQL), or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (server)"
+        )
 
 
 def check_database(uri: str) -> None:

@@ -46,7 +46,7 @@ class Courier:
         self._waiting.put(delivery)
 
     def flush(self, seconds: float) -> bool:
-        """Wait until everything has arrived; return False when it has not after so many seconds.
+        """Wait until everything has arrived; return False when the store has been away for so many seconds.
 
         Raises:
             Exception: A delivery was refused for good, which is an error of ours.
@@ -54,6 +54,8 @@ class Courier:
         deadline = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and self.failed is None and time.monotonic() < deadline:
             time.sleep(0.02)
+            if not self.away:
+                deadline = time.monotonic() + seconds
         if self.failed is not None:
             raise self.failed
         return not self._waiting.unfinished_tasks

@@ -25,13 +25,18 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
     """Send what one sweep's tracking store lacks; return whether there was anything to send.
 
     Raises:
-        InputError: The store does not answer, the sweep runs, or its journal is damaged.
+        InputError: The store does not answer, the sweep runs or is kept in a bucket, or its journal is damaged.
     """
     with sweep_lock(folder):
         journal = open_journal(folder / "journal.jsonl")
         opened, state = journal.state.opened, journal.state
         if opened is None or state.closed is not None:
             return False
+        if opened.get("bucket"):  # another machine may have gone on with it
+            raise InputError(
+                f"a sweep in a bucket delivers its records itself, but {opened['label']} is kept in "
+                f"{opened['bucket']}; give its command again"
+            )
         from sweeps.engine.tracking import Tracking
 
         tracking = Tracking(

@@ -225,10 +225,11 @@ def _delivered(launch: Launch, courier: Courier, terminal: Terminal) -> bool:
     arrived = courier.flush(FLUSH_S)
     courier.stop()
     if not arrived:
+        by_hand = f", or python -m sweeps.engine.deliver --results {launch.options.results}"
         terminal.line(
             "records",
-            f"{launch.uri} does not answer; they wait in {launch.folder}: run the same command again, or "
-            f"python -m sweeps.engine.deliver --results {launch.options.results}, when it does",
+            f"{launch.uri} does not answer; they wait in {launch.folder}: run the same command again"
+            f"{'' if launch.bucket else by_hand} when it does",
         )
     return arrived
 

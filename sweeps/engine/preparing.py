@@ -118,6 +118,7 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
             uri=launch.uri,
             tags=tags_of(launch.setting, launch.manifest),
             fresh=launch.options.fresh,
+            bucket=launch.bucket,
         )
         if launch.options.fresh:
             name = launch.prefix.removesuffix(f"-{launch.setting.profile.name}")
@@ -182,7 +183,8 @@ def prepare(sweep: Sweep, options: Options, manifest: Manifest, uri: str, termin
         name = shelf.next_name(options.results, name)
     label = f"{name}-{profile.name}-{identity[:8]}"
     if options.extend:
-        label = shelf.to_extend(options.results, label.rpartition("-")[0], tags_of(setting, manifest))
+        axes = [axis.name for axis in sweep.space.axes] if sweep.space is not None else []
+        label = shelf.to_extend(options.results, label.rpartition("-")[0], tags_of(setting, manifest), axes)
     folder = options.results / "sweeps" / label
     agenda, search = Agenda(sweep, setting, _ordered(planned, options), fine_tune=options.fine_tune), None
     if sweep.space is not None:
@@ -244,7 +246,8 @@ def _search_spec(sweep: Sweep, options: Options) -> dict[str, object]:
     if sweep.space is None:
         return {}
     axes = [[axis.name, *axis.values] for axis in sweep.space.axes]
-    return {"search": [options.search, options.max_size_mb, options.max_latency_ms], "axes": axes}
+    limits = [options.max_size_mb, options.max_latency_ms, options.gpu_memory_gb]  # the last one chooses the rungs
+    return {"search": [options.search, *limits], "axes": axes}
 
 
 def _start_early(sweep: Sweep, options: Options, manifest: Manifest, terminal: Terminal) -> None:

@@ -1,6 +1,7 @@
 """The sweeps of a results folder: which there are, how far they are, and under which name one goes on."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_store.errors import InputError
@@ -49,22 +50,24 @@ def next_name(results: Path, name: str) -> str:
     return f"{name}-{number}"
 
 
-def to_extend(results: Path, prefix: str, tags: dict[str, str]) -> str:
+def to_extend(results: Path, prefix: str, tags: dict[str, str], axes: Sequence[str]) -> str:
     """Return the label of the latest sweep of this name and profile, which is to get more trials.
 
     Args:
         results: Folder of everything that is written.
         prefix: Name and profile.
         tags: Of the sweep that asks.
+        axes: Of its space; none where it lists its cells.
 
     Raises:
-        InputError: There is none, or it has another store, seed or recipe.
+        InputError: There is none, or it has another store, seed, recipe or space.
     """
     found = [path for path in journals(results, f"{prefix}-") if path.parent.name.rpartition("-")[0] == prefix]
     if not found:
         raise InputError(f"--extend adds to a sweep that is there, but {results} has none of {prefix}; leave it out")
     label = found[-1].parent.name
-    opened = read_state(found[-1]).opened
+    state = read_state(found[-1])
+    opened = state.opened
     before = opened["tags"] if opened else {}
     for key in CARD:
         if before.get(key, tags[key]) != tags[key]:  # a sweep of before the key was recorded does not say
@@ -72,4 +75,10 @@ def to_extend(results: Path, prefix: str, tags: dict[str, str]) -> str:
                 f"--extend goes on with the same {key}, but {label} has {json.dumps(before.get(key))} and this command "
                 f"{json.dumps(tags[key])}; leave --extend out to start another sweep"
             )
+    theirs = list(state.suggested[0]["point"]) if state.suggested else list(axes)
+    if theirs != list(axes):
+        raise InputError(
+            f"--extend goes on with the same axes, but {label} has {', '.join(theirs)} and this command "
+            f"{', '.join(axes)}; leave --extend out to start another sweep"
+        )
     return label

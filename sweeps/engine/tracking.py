@@ -5,6 +5,7 @@ and curve values are sent only for the epochs that the server lacks.
 """
 
 import contextlib
+import http.client
 import json
 import sqlite3
 import subprocess
@@ -12,8 +13,9 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_store.errors import InputError
 from sweeps.engine.access import check_database, refuse_secrets
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 SERVER_TIMEOUT_S = 5
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
 """Of the lines in MLflow's charts: told apart by colour-blind readers too (Okabe and Ito, 2008), and grey."""
+_REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+"""MLflow's codes of a login that is missing or wrong, and of a host name that the server does not answer to."""
+Answer = TypeVar("Answer")
 LONGEST_DATASET_DIGEST = 36  # MLflow's limit
 NARROWED_TAG = "micro_batch_after_out_of_memory"
 FOUND_TAG = "found."
@@ -49,7 +54,7 @@ def check_server(uri: str) -> None:
         try:
             with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
                 return
-        except (urllib.error.URLError, OSError) as error:
+        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
             raise InputError(
                 f"the tracking server must answer within {SERVER_TIMEOUT_S} s, but {uri} does not ({error}); start it, "
                 "or leave --tracking-uri out to record in a local file"
@@ -61,6 +66,25 @@ def check_server(uri: str) -> None:
         )
     if uri.startswith("postgresql"):
         check_database(uri)
+
+
+def _let_in(uri: str, ask: Callable[[], Answer]) -> Answer:
+    """Ask a store for the first time.
+
+    Raises:
+        InputError: It is a server that does not let this user in, or does not go by this name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask()
+    except MlflowException as error:
+        if error.error_code not in _REFUSED:
+            raise
+        raise InputError(
+            f"the tracking server must let this user in, but {uri} refuses ({error.error_code}); set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or add its host name to those it allows"
+        ) from None
 
 
 class Tracking:
@@ -88,7 +112,7 @@ class Tracking:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.client = MlflowClient(uri)
-            found = self.client.get_experiment_by_name(experiment)
+            found = _let_in(uri, partial(self.client.get_experiment_by_name, experiment))
             served = uri.startswith("http")  # else files go where we say, not below the current folder
             location = None if served else (results / "mlartifacts" / experiment).as_uri()
             self.experiment_id = (

@@ -114,3 +114,10 @@ def test_local_addresses(tmp_path: Path) -> None:
 def test_a_strange_address_is_named(address: str) -> None:
     with pytest.raises(InputError, match=f"but got {address}"):
         open_folder(address)
+
+
+@pytest.mark.parametrize("address", ["s3://name:hidden@bucket/faces", "s3://name:a/hidden@bucket/faces"])
+def test_an_address_that_holds_a_key_is_refused_without_showing_it(address: str) -> None:
+    with pytest.raises(InputError, match="an address must hold no key, .* but that of s3:// does") as caught:
+        open_folder(address)
+    assert "hidden" not in str(caught.value)

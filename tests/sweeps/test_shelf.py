@@ -46,14 +46,23 @@ def test_a_fresh_start_gets_a_name_that_is_free(tmp_path: Path) -> None:
 
 def test_extending_needs_a_sweep_of_the_same_store_seed_and_profile(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has none of kd_alpha-demo; leave it out"):
-        to_extend(tmp_path, "kd_alpha-demo", TAGS)
+        to_extend(tmp_path, "kd_alpha-demo", TAGS, [])
     plant(tmp_path, "kd_alpha-demo-1")
     plant(tmp_path, "kd_alpha-2-demo-1", seed="5")
-    assert to_extend(tmp_path, "kd_alpha-demo", TAGS) == "kd_alpha-demo-1"
+    assert to_extend(tmp_path, "kd_alpha-demo", TAGS, []) == "kd_alpha-demo-1"
     with pytest.raises(InputError, match='same store_digest, but kd_alpha-demo-1 has "d" and this command "e"'):
-        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "store_digest": "e"})
+        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "store_digest": "e"}, [])
     with pytest.raises(InputError, match='same recipe, but kd_alpha-demo-1 has "r" and .* "q"; leave --extend out'):
-        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "recipe": "q"})
+        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "recipe": "q"}, [])
+
+
+def test_extending_a_search_needs_the_same_axes(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "sweeps" / "search-demo-1" / "journal.jsonl")
+    journal.append("opened", tags=TAGS)
+    journal.append("suggested", point={"network": "Lite0", "alpha": 0.5}, notes={}, trial="a")
+    assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"]) == "search-demo-1"
+    with pytest.raises(InputError, match="search-demo-1 has network, alpha and this command network, alpha, seed"):
+        to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha", "seed"])
 
 
 def test_whatever_decides_the_training_changes_a_profiles_recipe() -> None:
