@@ -54,6 +54,8 @@ class Courier:
         deadline = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and self.failed is None and time.monotonic() < deadline:
             time.sleep(0.02)
+            if self._stopping.is_set():
+                break
             if not self.away:
                 deadline = time.monotonic() + seconds
         if self.failed is not None:

@@ -1,6 +1,7 @@
 """Records wait for a server that is away, keep their order, and arrive once; no server is started."""
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,15 @@ def test_other_sweeps_are_asked_for_only_where_there_are_any(tmp_path: Path) -> 
     assert two.has_others()
     assert not one.has_others()
     assert two.trained_elsewhere("t") is not None
+
+
+def test_a_store_that_answers_slowly_is_waited_for_and_a_stopped_courier_is_not() -> None:
+    courier = Courier(Store(), Terminal(io.StringIO()))  # type: ignore[arg-type]
+    for _ in range(6):
+        courier.put(lambda _: time.sleep(0.1))
+    assert courier.flush(0.2)  # half a second, of which it was never away
+    courier.stop()
+    courier.put(lambda _: None)
+    began = time.monotonic()
+    assert not courier.flush(30)
+    assert time.monotonic() - began < 10
