@@ -109,7 +109,7 @@ class Folder:
             partial.unlink(missing_ok=True)
             raise
         if durable:
-            _sync_folder(self.local)
+            secure(self.local)
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is fine."""
@@ -148,7 +148,7 @@ def open_folder(address: str) -> Folder:
         address = address.removeprefix("file://")
     if "://" not in address:
         return Folder(address=address, local=Path(address).expanduser().absolute(), remote=None)
-    if re.match("[^@]*:.*@", address.partition("://")[2]):
+    if holds_password(address):
         raise InputError(
             f"an address must hold no key, for it is written down and shown, but that of {address.partition('://')[0]}"
             ":// does; take it out and set the environment, e.g. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -165,10 +165,16 @@ def open_folder(address: str) -> Folder:
         ) from error
 
 
-def _sync_folder(path: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def secure(*paths: Path) -> None:
+    """Wait until files are on disk, and folders know of what is in them: a power cut takes what is only in memory."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def holds_password(address: str) -> bool:
+    """Tell whether there is one before the host, as the address stands: it may hold what ends a host, / or ? or #."""
+    return re.match("[^@]*:.*@", address.partition("://")[2]) is not None

@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+from data_store.folders import secure
+
 STATE_FILE = "state.json"
 MODEL_FOLDER = "model"
 PREDICTIONS_FILE = "predictions.arrow"
@@ -19,16 +21,6 @@ ATTEMPT_FILE = "attempt"
 
 class OrphanError(RuntimeError):
     """This attempt was superseded by a later one, so it may not write."""
-
-
-def secure(*paths: Path) -> None:
-    """Wait until files are on disk, and folders know of what is in them: a power cut takes what is only in memory."""
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def attempt_folder(trial_folder: Path, attempt: int) -> Path:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from data_store.folders import secure
 from trainables.artifact_files import pruning_history
 from trainables.artifacts import contiguous
-from trainables.attempts import STATE_FILE, secure
+from trainables.attempts import STATE_FILE
 from trainables.pruning import replay
 from trainables.recipes import TrialConfig
 from trainables.training import Fit, build_optimizer, laid_out

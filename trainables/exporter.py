@@ -43,13 +43,13 @@ class Exporter:
     def put(self, folder: Path, then: Callable[[], object] = lambda: None) -> None:
         """Export a model's folder behind the caller's back, unless it has its file, and call ``then`` after it.
 
-        A model that cannot be exported is in ``failed`` then.
+        A model that cannot be exported is in ``failed`` then; of one that ``stop`` left undone nothing is said.
         """
         with self._lock:
             if folder not in self._jobs:
-                self._jobs[folder] = self._pool.submit(self._export, folder)
+                self._jobs[folder] = self._pool.submit(self._try, folder)
             job = self._jobs[folder]
-        job.add_done_callback(lambda done: None if done.cancelled() else then())
+        job.add_done_callback(lambda _: then() if folder in self.failed or (folder / ONNX_FILE).exists() else None)
 
     def finish(self, seconds: float | None = None) -> bool:
         """Wait for all that was put; return False when it was not done after so many seconds."""
@@ -67,6 +67,12 @@ class Exporter:
         self._bury()
         if self._errors is not None:
             self._errors.close()
+
+    def _try(self, folder: Path) -> None:
+        try:
+            self._export(folder)
+        except OSError as error:
+            self.failed[folder] = str(error)
 
     def _export(self, folder: Path) -> None:
         for _ in range(TRIES):

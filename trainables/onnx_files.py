@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_store.errors import run_command
+from data_store.folders import secure
 from trainables.apart import run_apart
 from trainables.artifact_files import ONNX_FILE, ModelRecipe
-from trainables.attempts import secure
 
 if TYPE_CHECKING:
     import onnx

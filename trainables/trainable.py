@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from data_store.folders import secure
 from trainables.attempts import (
     ATTEMPT_FILE,
     ERROR_FILE,
@@ -29,7 +30,6 @@ from trainables.attempts import (
     RESULT_FILE,
     attempt_folder,
     refuse_orphan,
-    secure,
 )
 from trainables.mirror import Mirror, scratch
 from trainables.recipes import from_dict

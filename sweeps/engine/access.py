@@ -7,12 +7,12 @@ is what the tracking server of ``docker/`` asks before it starts. Passwords come
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from data_store.errors import InputError, run_command
+from data_store.folders import holds_password
 
 ANSWER_S = 5
 """Seconds within which a database or a bucket must answer."""
@@ -27,9 +27,8 @@ def refuse_secrets(uri: str) -> None:
         InputError: It does; the password is not in the message.
     """
     scheme, _, rest = uri.partition("://")
-    in_front = re.match("[^@]*:.*@", rest)  # as it stands: a password may hold what ends a host, / or ? or #
     token = scheme in ("http", "https") and "@" in rest.partition("/")[0]
-    if in_front or token or {"password", "sslpassword"} & parse_qs(urlsplit(uri).query).keys():
+    if holds_password(uri) or token or {"password", "sslpassword"} & parse_qs(urlsplit(uri).query).keys():
         raise InputError(
             f"an address must hold no password, for it is written down and shown, but that of {scheme}:// does; take "
             "it out and set PGPASSWORD (PostgreSQL), or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (server)"
