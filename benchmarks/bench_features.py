@@ -123,9 +123,10 @@ def _scores(crops: Crops, start_folder: Path | None, seed: int) -> tuple[float, 
     from trainables.artifact_files import content_digest
     from trainables.artifacts import recipe_for
     from trainables.evaluation import evaluate
+    from trainables.fit import fix_threads, start
     from trainables.metrics import score
     from trainables.recipes import THESIS_FINE_TUNING, TrialConfig
-    from trainables.training import fix_threads, start, train_epoch
+    from trainables.steps import train_epoch
 
     fix_threads(NUM_THREADS)
     config = TrialConfig(

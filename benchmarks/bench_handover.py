@@ -45,7 +45,7 @@ EPOCH_S = 10.0
 MARGIN = 1.1
 IMPORTS = (
     "import ray.tune, trainables.trainable; from data_store import resident;"
-    "from trainables import training, artifacts, checkpoints, data_rules; training.build('Lite0')"
+    "from trainables import training, artifacts, checkpoints, data_rules, architectures; architectures.build('Lite0')"
 )
 
 
@@ -167,12 +167,13 @@ def _checkpoint(folder: Path, size: Size) -> Row:
     from sweeps.engine.space import PROFILES, Setting
     from trainables import checkpoints, training
     from trainables.artifacts import recipe_for
+    from trainables.fit import start
 
     crops = make_crops(rows={"train": 32, "val": 16, "test": 16})
     setting = Setting(profile=PROFILES["demo"], seed=0, store_digest="", device="cpu", num_threads=1)
     config = setting.config("B0")
     config = replace(config, recipe=replace(config.recipe, max_steps_per_epoch=1))
-    fit = training.start(config)
+    fit = start(config)
     training.advance(fit, config, recipe_for("B0", config.resolution_px), crops.split("train"), crops.split("val"))
     journal = open_journal(folder / "journal.jsonl")
 

@@ -107,8 +107,8 @@ def _prepare(store: str, num_threads: int) -> None:
 
     from data_store.resident import open_mmap
     from trainables.artifacts import recipe_for
+    from trainables.fit import fix_threads, start
     from trainables.recipes import THESIS_TRAINING, TrialConfig
-    from trainables.training import fix_threads, start
 
     fix_threads(num_threads)
     recipe = replace(THESIS_TRAINING, batch_size=BATCH, epochs=EPOCHS, warmup_epochs=0)
@@ -135,7 +135,8 @@ def _cpu_seconds(run: Callable[[], object]) -> float:
 def _trial(job: tuple[float, str | None]) -> float:
     """Train one alpha as a trial does, and return its CPU seconds."""
     from trainables.distillation import signal_for_epoch
-    from trainables.training import start, train_epoch
+    from trainables.fit import start
+    from trainables.steps import train_epoch
 
     held, (alpha, signals) = globals()["_HELD"], job
     config = replace(held["config"], alpha=alpha, teacher="teacher" if alpha else None)
@@ -177,7 +178,7 @@ def _bare_steps() -> float:
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    from trainables.training import start
+    from trainables.fit import start
 
     config = globals()["_HELD"]["config"]
     images = torch.rand(BATCH, 3, CROP_PX, CROP_PX).contiguous(memory_format=torch.channels_last)

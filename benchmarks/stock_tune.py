@@ -17,12 +17,13 @@ def train(config: dict[str, Any]) -> None:
     from data_store.resident import open_mmap
     from trainables import training
     from trainables.artifacts import recipe_for
+    from trainables.fit import fix_threads, start
     from trainables.recipes import from_dict
 
     trial = from_dict(config["trial"])
-    training.fix_threads(trial.num_threads)
+    fix_threads(trial.num_threads)
     crops, recipe = open_mmap(config["store"]), recipe_for(trial.architecture, trial.resolution_px)
-    fit = training.start(trial)
+    fit = start(trial)
     while not training.finished(fit, trial):
         training.advance(fit, trial, recipe, crops.split("train"), crops.split("val"))
         tune.report({"val_loss": fit.history[-1]["epoch/val_loss"]})

@@ -27,7 +27,7 @@ from sweeps.engine.terminal import Terminal, text_table
 from trainables import metric_keys as keys
 
 if TYPE_CHECKING:
-    from trainables.training import Fit
+    from trainables.fit import Fit
 
 CLOCKED = (keys.SECONDS, keys.ENERGY_WH, keys.PREDICTED_MEMORY_MB, keys.PEAK_MEMORY_MB)
 """Decided by the clock or the machine, not by the config."""

@@ -6,6 +6,7 @@ trial's ``attempt`` file names a later one: a process that outlived its driver c
 
 import json
 import os
+import re
 from pathlib import Path
 
 from data_store.folders import secure
@@ -14,6 +15,8 @@ STATE_FILE = "state.json"
 MODEL_FOLDER = "model"
 PREDICTIONS_FILE = "predictions.arrow"
 ERROR_FILE = "error.txt"
+ON_HOST = re.compile(r"on (\S+):\n")
+"""How an error's file begins."""
 OUTPUT_FILE = "output.txt"
 RESULT_FILE = "result.json"
 ATTEMPT_FILE = "attempt"

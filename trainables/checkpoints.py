@@ -13,9 +13,9 @@ from data_store.folders import secure
 from trainables.artifact_files import pruning_history
 from trainables.artifacts import contiguous
 from trainables.attempts import STATE_FILE
+from trainables.fit import Fit, build_optimizer, laid_out
 from trainables.pruning import replay
 from trainables.recipes import TrialConfig
-from trainables.training import Fit, build_optimizer, laid_out
 
 KEPT = 2
 """Checkpoints kept of an attempt: whoever finds the last one damaged deletes it, and goes on from the one before."""

@@ -72,8 +72,8 @@ def _main() -> None:
     from data_store.resident import open_mmap
     from trainables.artifacts import load_model
     from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_positions
+    from trainables.fit import fix_threads, laid_out
     from trainables.quantisation import evaluate_onnx
-    from trainables.training import fix_threads, laid_out
 
     request = json.loads(sys.argv[1])
     fix_threads(request["num_threads"])

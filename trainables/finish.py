@@ -14,11 +14,11 @@ from trainables.artifact_files import WEIGHTS_FILE, ModelRecipe, content_digest
 from trainables.artifacts import save_model
 from trainables.attempts import MODEL_FOLDER, PREDICTIONS_FILE
 from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_at_once, evaluated_positions
+from trainables.fit import Fit, restore_best
 from trainables.footprint import graph_of, num_denormals, num_parameters, state_dict_mb, work
 from trainables.metrics import Scores, score
 from trainables.quantisation import evaluate_onnx, quantise
 from trainables.recipes import TrialConfig
-from trainables.training import Fit, restore_best
 
 CONSTANT = 1e-6
 """Logits that lie closer together than this are one logit."""

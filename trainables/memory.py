@@ -3,14 +3,9 @@
 Training steps and a batch of evaluation run on fake tensors, which have shapes but no data; a dispatch mode adds up
 the storages that are alive after each operation. The peak of two steps and of what follows them is the prediction: the
 second step has the optimizer's state, and evaluation begins beside the last step's gradients.
-
-Run as ``python -m trainables.memory``: a JSON list of configs on standard input, a list of bytes on standard
-output.
 """
 
-import json
 import math
-import sys
 import weakref
 from typing import Any
 
@@ -24,8 +19,8 @@ from trainables.architectures import build, forward
 from trainables.distillation import TEACHER_BATCH
 from trainables.evaluation import evaluated_at_once
 from trainables.fake_quantisation import FakeQuantised
-from trainables.recipes import TrialConfig, from_dict
-from trainables.training import build_optimizer
+from trainables.fit import build_optimizer
+from trainables.recipes import TrialConfig
 
 ALLOCATOR_SLACK = 1.12
 """Blocks are rounded up and cached by the allocator."""
@@ -102,16 +97,3 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
             crops = torch.rand(evaluated_at_once(config), 3, config.resolution_px, config.resolution_px)
             forward(model.eval(), crops)
     return int(storages.peak_bytes * ALLOCATOR_SLACK) + LIBRARY_BYTES
-
-
-def _main() -> None:
-    requests = json.load(sys.stdin)
-    answers = [
-        predicted_peak_bytes(from_dict(request["config"]), request["teacher"] and tuple(request["teacher"]))
-        for request in requests
-    ]
-    json.dump(answers, sys.stdout)
-
-
-if __name__ == "__main__":
-    _main()

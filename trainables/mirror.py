@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -81,6 +82,15 @@ class Mirror:
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         for file in sorted(files, key=lambda file: (file.name == STATE_FILE, file)):
             self._write(self._name(file), file.read_bytes())
+
+    def tell(self, file: Path, text: str) -> None:
+        """Write what went wrong, here and in the bucket, as far as that can be: one of them may be what went wrong."""
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        if self.address is not None:
+            with suppress(OSError, InputError):
+                self._write(self._name(file), text.encode())
 
     def pull(self, folder: Path) -> None:
         """Bring a folder that is not here; it appears whole, and is not changed any more.

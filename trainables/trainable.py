@@ -8,6 +8,7 @@ trial's first epoch.
 
 import json
 import os
+import platform
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
     from data_store.resident import Crops, ResidentRefs
     from trainables.artifact_files import ModelRecipe
+    from trainables.fit import Fit
     from trainables.recipes import TrialConfig
-    from trainables.training import Fit
 
 
 NEXT_TRIAL_S = 1.0
@@ -100,10 +101,10 @@ class DetectorTrial(tune.Trainable):
             store: The crops in the object store; kept when the process takes up another trial.
         """
         from data_store.resident import attach
-        from trainables import training
         from trainables.artifacts import load_model, recipe_for
         from trainables.checkpoints import restore
         from trainables.data_rules import check_crops
+        from trainables.fit import fix_threads, start
 
         if store is not None:
             self.crops = attach(store)
@@ -119,10 +120,10 @@ class DetectorTrial(tune.Trainable):
                 self.__dict__.pop("fit", None)  # the trial before is over; its tensors count as this one's otherwise
                 self.__dict__.pop("teacher", None)
                 begin_trial(self.assignment.memory_bytes)
-            training.fix_threads(self.trial.num_threads)
+            fix_threads(self.trial.num_threads)
             check_crops(self.crops, self.trial)
             self.recipe = recipe_for(self.trial.architecture, self.trial.resolution_px)
-            self.fit = training.start(self.trial, Path(self.assignment.start) if self.assignment.start else None)
+            self.fit = start(self.trial, Path(self.assignment.start) if self.assignment.start else None)
             if self.assignment.checkpoint:
                 restore(Path(self.assignment.checkpoint), self.fit, self.trial)
             self.teacher = load_model(Path(self.assignment.teacher)) if self.assignment.teacher else None
@@ -250,7 +251,7 @@ def _end(
     """Save a trained model, unless it is, and test it; its result is written last, whole or not at all."""
     from trainables import checkpoints
     from trainables.finish import finish
-    from trainables.training import fix_threads
+    from trainables.fit import fix_threads
 
     with suppress(Exception), _traceback_kept(assignment, mirror):
         fix_threads(config.num_threads)  # of this thread: OpenMP counts them by thread
@@ -309,8 +310,5 @@ def _traceback_kept(assignment: Assignment, mirror: Mirror) -> Iterator[None]:
         yield
     except Exception:
         folder = attempt_folder(Path(assignment.folder), assignment.attempt)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ERROR_FILE).write_text(traceback.format_exc())
-        with suppress(OSError, ValueError):  # a bucket that is away cannot be told of it
-            mirror.push(folder / ERROR_FILE)
+        mirror.tell(folder / ERROR_FILE, f"on {platform.node()}:\n{traceback.format_exc()}")
         raise

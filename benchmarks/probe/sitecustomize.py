@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-WATCHED = "trainables.training"
+WATCHED = "trainables.steps"
 
 
 class _Finder:

@@ -14,7 +14,7 @@ import platform
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data_store.errors import InputError
 from data_store.folders import open_folder
 from sweeps.engine import bucket
+from sweeps.engine.nodes import Node, alive
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, refuse_too_many_threads
 
 ANSWER_S = 5
@@ -38,9 +39,6 @@ CLOCK_S = 60
 
 NEEDED_BYTES = 16 * 2**20
 """Bytes that must be writable in each node's temporary folder and in the results folder."""
-
-WATCH_S = 5.0
-"""Seconds between two looks at which nodes there are."""
 
 PACKAGES = ("ray", "torch", "torchvision", "numpy", "pyarrow", "safetensors", "timm")
 """Packages that a trial's numbers or files depend on: their versions must be the driver's on every node."""
@@ -188,19 +186,20 @@ def full(folder: Path, num_bytes: int = NEEDED_BYTES) -> str | None:
     return None
 
 
-def inspect(results: str, *, store: str | None) -> list[str]:
+def inspect(results: str, *, store: str | None, nodes: Sequence[Node] | None = None) -> list[str]:
     """Let every node look around, refuse what would only fail hours later, and return what is worth a line.
 
     Args:
         results: The results folder, which all nodes must share, or the bucket.
         store: A store that the workers read by themselves (``--residency mmap``), or None.
+        nodes: Those that look; all that there are by default.
 
     Raises:
         InputError: A node does not answer, has other versions, another clock, a full disk, or does not see the
             results or the store; names it.
     """
     began = time.time()
-    reports = ask(results, store=store)
+    reports = ask(results, store=store, nodes=alive() if nodes is None else nodes)
     refuse(reports, began=began, ended=time.time(), results=results, store=store)
     kinds = {report["cpu"] for report in reports.values()}
     shared = "bucket" if bucket.named(results) else "results folder"
@@ -210,12 +209,13 @@ def inspect(results: str, *, store: str | None) -> list[str]:
     return lines
 
 
-def ask(results: str, *, store: str | None) -> dict[str, dict[str, Any]]:
-    """Let every node look around, all at the same time, and return what each saw, by its name and address.
+def ask(results: str, *, store: str | None, nodes: Sequence[Node]) -> dict[str, dict[str, Any]]:
+    """Let nodes look around, all at the same time, and return what each saw, by its name and address.
 
     Args:
         results: The results folder, or the bucket, in which a file is made for them to see.
         store: A store that the workers read by themselves, or None.
+        nodes: Those that look.
 
     Raises:
         InputError: A node does not answer, or cannot run a task.
@@ -223,7 +223,6 @@ def ask(results: str, *, store: str | None) -> dict[str, dict[str, Any]]:
     mark, folder = f".cluster-{os.getpid()}", open_folder(results)
     folder.write(mark, b"")
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
         task = ray.remote(num_cpus=0, max_retries=0)(look)
         asked = {
             task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
@@ -306,7 +305,7 @@ def refuse(
 
 def capacity(
     device: str,
-    nodes: Sequence[Mapping[str, Any]],
+    nodes: Sequence[Node],
     *,
     num_threads: int,
     gpu_memory_gb: float,
@@ -351,32 +350,6 @@ def capacity(
         budget_bytes=budget - per_card * CUDA_CONTEXT_BYTES,
         per_card=per_card,
     )
-
-
-def places(device: str, *, num_threads: int) -> int:
-    """Return about how many trials the cluster runs at once, before it is known how many fit on a card: two."""
-    return watch(device, num_threads=num_threads, per_card=2)()
-
-
-def watch(device: str, *, num_threads: int, per_card: int) -> Callable[[], int]:
-    """Return a function that counts the trials that the cluster's nodes have room for, asked at most every 5 s.
-
-    A node that joined counts from the next answer on. No node at all counts as one place: Tune then waits for one.
-    """
-    asked_at, places = -WATCH_S, 1
-
-    def now() -> int:
-        nonlocal asked_at, places
-        if time.monotonic() - asked_at >= WATCH_S:
-            have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            asked_at = time.monotonic()
-            places = sum(
-                int(node.get("GPU", 0)) * per_card if device == "cuda" else int(node.get("CPU", 0)) // num_threads
-                for node in have
-            )
-        return max(1, places)
-
-    return now
 
 
 def _cpu_name() -> str:

@@ -1,6 +1,7 @@
 """What trials will need, found out without training: bytes, and for ``--plan`` and searches also work and time.
 
-Everything is cached by what it depends on. What the cache lacks is computed by ``python -m sweeps.engine.forecast``,
+Everything is cached by what it depends on; the memory of the shipped sweeps' trials is known beforehand
+(``known_memory``). What neither has is computed by ``python -m sweeps.engine.forecast``,
 a process of its own, because it needs torch: a JSON request on standard input, a JSON answer on standard output.
 """
 
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from trainables.apart import run_apart
-from trainables.recipes import RECIPE_VERSION, TrialConfig, digest, from_dict, to_dict
+from trainables.recipes import RECIPE_VERSION, Augmentation, TrialConfig, digest, from_dict, to_dict
 
 TIMED_PIXELS = 32 * 64 * 64
 """Pixels of a timed step: a whole batch at 64 px, fewer crops of larger ones."""
 TIMED_STEPS = 3
+SHIPPED = Path(__file__).with_name("known_memory.json")
 PREDICTION = 2
 """Moves when ``trainables.memory`` predicts otherwise: what an earlier one predicted is found out again."""
 
@@ -49,7 +51,15 @@ class Footprint:
 def shape_of(config: TrialConfig) -> dict[str, Any]:
     """Return the config with what does not touch memory set to fixed values, so that the cache is shared."""
     recipe = replace(
-        config.recipe, name="", learning_rate=1.0, epochs=1, warmup_epochs=0, schedule="constant", patience=1
+        config.recipe,
+        name="",
+        learning_rate=1.0,
+        epochs=1,
+        warmup_epochs=0,
+        schedule="constant",
+        patience=1,
+        augmentation=Augmentation(),
+        max_steps_per_epoch=None,
     )
     aware = config.quantisation == "aware"  # trains in more memory; static int8 comes after training
     return to_dict(
@@ -65,6 +75,7 @@ def shape_of(config: TrialConfig) -> dict[str, Any]:
             data_seed=0,
             init_seed=0,
             num_threads=1,
+            device="cpu",  # the prediction is a GPU's in any case
         )
     )
 
@@ -75,21 +86,28 @@ def shape_key(config: TrialConfig, teacher: tuple[str, int] | None) -> str:
 
 
 class Forecasts:
-    """The caches below ``results/cache``, and the process that fills them."""
+    """The caches below ``results/cache``, and the process that fills them.
 
-    def __init__(self, cache: Path) -> None:
+    Attributes:
+        cache: The folder.
+        known_bytes: Predicted peak bytes by ``shape_key``.
+    """
+
+    def __init__(self, cache: Path, shipped: Path | None = SHIPPED) -> None:
         """Read what is known.
 
         Args:
             cache: Folder, made when something is found out.
+            shipped: File of bytes that are known beforehand, if any.
         """
         self.cache = cache
-        self._bytes: dict[str, int] = _read(cache / "predicted_memory.json")
+        self.known_bytes: dict[str, int] = _read(shipped) if shipped else {}
+        self.known_bytes |= _read(cache / "predicted_memory.json")
         self._footprints: dict[str, dict[str, Any]] = _read(cache / "footprints.json")
 
     def bytes_of(self, config: TrialConfig, teacher: tuple[str, int] | None) -> int | None:
         """Return the predicted peak bytes of a config as it stands; None when not known."""
-        return self._bytes.get(shape_key(config, teacher))
+        return self.known_bytes.get(shape_key(config, teacher))
 
     def predict(
         self,
@@ -114,8 +132,8 @@ class Forecasts:
         answer = _ask({"memory": requests, "steps": steps})
         for (_, teacher), rows in zip(wanted, answer["memory"], strict=True):
             for config, need in rows:
-                self._bytes[shape_key(from_dict(config), teacher)] = need
-        _write(self.cache / "predicted_memory.json", self._bytes)
+                self.known_bytes[shape_key(from_dict(config), teacher)] = need
+        _write(self.cache / "predicted_memory.json", self.known_bytes)
 
     def footprints(self, shapes: Iterable[tuple[str, int]], *, device: str, num_threads: int) -> dict[str, Footprint]:
         """Return each network's footprint by ``architecture@resolution_px``, found out where it is not known."""

@@ -35,6 +35,9 @@ class Ladder:
     """Maps a config to the first of its rungs that fits; call it with each config before its identity is taken.
 
     While it gathers, configs whose need is not known pass as they are, and are noted; plan again after ``predict``.
+
+    Attributes:
+        missing: What was noted: the config in full precision and its teacher's network, by ``shape_key``.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Ladder:
         self.store_digest = store_digest
         self.teachers = dict(teachers)
         self.gathering = True
-        self._missing: dict[str, tuple[TrialConfig, Shape | None]] = {}
+        self.missing: dict[str, tuple[TrialConfig, Shape | None]] = {}
 
     def __call__(self, config: TrialConfig) -> TrialConfig:
         """Return the rung that fits; the config as it is while its need is not known.
@@ -69,7 +72,7 @@ class Ladder:
             assert known is not None
         if known is None:
             first = next(rungs(config))
-            self._missing[shape_key(first, teacher)] = (first, teacher)
+            self.missing[shape_key(first, teacher)] = (first, teacher)
             fitting = config
         else:
             fitting = self._first_that_fits(known)
@@ -79,12 +82,12 @@ class Ladder:
     @property
     def complete(self) -> bool:
         """Whether every config so far was mapped."""
-        return not self._missing
+        return not self.missing
 
     def predict(self, *, least_rungs: int = 1) -> None:
         """Make the predictions that were missing, of so many rungs at least, and gather no longer."""
-        self.forecasts.predict(list(self._missing.values()), self.budget_bytes, least_rungs=least_rungs)
-        self._missing.clear()
+        self.forecasts.predict(list(self.missing.values()), self.budget_bytes, least_rungs=least_rungs)
+        self.missing.clear()
         self.gathering = False
 
     def need(self, config: TrialConfig) -> int:

@@ -66,7 +66,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
             return _run(sweep, options, uri, terminal, log)
     except Exception as error:
         if room.is_full(error):
-            raise room.refusal(options.results) from error
+            raise room.refusal(f"the disk of {options.results}") from error
         raise
 
 
@@ -158,17 +158,18 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     starting = "Ray and MLflow" if pending else "MLflow"
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
     with ThreadPoolExecutor(2) as pool:
-        prediction = pool.submit(_predict, launch, pending)
-        opening = pool.submit(_open_tracking, launch)  # Ray's start waits for other processes, mostly
+        prediction, opening = pool.submit(_predict, launch, pending), None
         try:
             with held_back(terminal):
                 if pending:
                     from sweeps.engine.ray_start import start_ray
 
-                    start_ray(launch.options.address)
+                    start_ray(launch.options.address)  # before MLflow, which loads while Ray's workers do
+                opening = pool.submit(_open_tracking, launch)
                 tracking = opening.result()
         except KeyboardInterrupt:
-            opening.result().stop([])  # else the sweep's run would be left running
+            if opening is not None:
+                opening.result().stop([])  # else the sweep's run would be left running
             raise
         stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep))
         if stale:
@@ -350,6 +351,8 @@ def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
         terminal.line("alarm", alarm)
     for trial, reason in journal.state.failed.items():
         terminal.line("failed", f"{launch.planned[trial].name}: {reason}")
+    if journal.state.failed:
+        terminal.line("again", "the same command with --retry-failed runs them once more")
     if journal.state.failed and terminal.log:
         terminal.line("log", f"{terminal.log.path}: this launch, with what Ray and other libraries said")
     for file in sorted((launch.folder / "plots").glob("*.png")) + sorted((launch.folder / "plots").glob("*.html")):

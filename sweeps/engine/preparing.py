@@ -226,12 +226,12 @@ def _device_kind(options: Options) -> str:
 
 
 def _places(options: Options, device: str) -> int:
-    """Return about how many trials run at once: a search suggests no further ahead."""
+    """Return about how many trials run at once, on a cluster two a card: a search suggests no further ahead."""
     if options.address is None:
         return (os.cpu_count() or 1) // options.num_threads
-    from sweeps.engine import cluster
+    from sweeps.engine.nodes import alive, room
 
-    return cluster.places(device, num_threads=options.num_threads)
+    return room(alive(), device, num_threads=options.num_threads, per_card=2)
 
 
 def _ordered(planned: dict[str, PlannedTrial], options: Options) -> dict[str, PlannedTrial]:

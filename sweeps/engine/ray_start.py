@@ -14,7 +14,7 @@ from data_store.errors import InputError
 from sweeps.engine import cluster
 from sweeps.engine.replaced import replaced
 
-WORKER_MODULES = ("ray.tune", "timm", "trainables.training", "trainables.checkpoints", "trainables.trainable")
+PRELOADED = "trainables.preload"
 """What a worker needs before its first step: Ray's workers load it while the driver still plans."""
 MOST_CPUS_LOADED = 8
 """Ray starts a worker a CPU, whether it will have a trial or not: on a larger machine most would load in vain."""
@@ -32,7 +32,7 @@ def start_ray(address: str | None) -> None:
         cluster.connect(address)
         return
     if (os.cpu_count() or 1) <= MOST_CPUS_LOADED:
-        os.environ.setdefault("RAY_preload_python_modules", ",".join(WORKER_MODULES))
+        os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
     for _ in range(RAY_STARTS):
         if ray.is_initialized():
             return

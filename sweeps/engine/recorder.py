@@ -25,7 +25,7 @@ from sweeps.engine.space import PlannedTrial
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
 from trainables import metric_keys as keys
-from trainables.attempts import ERROR_FILE, OUTPUT_FILE, RESULT_FILE, attempt_folder
+from trainables.attempts import ERROR_FILE, ON_HOST, OUTPUT_FILE, RESULT_FILE, attempt_folder
 from trainables.exporter import Exporter
 
 POLL_S, BUCKET_POLL_S, COUNTED_S, PROBE_S, SYSTEM_PERIOD_S = 0.05, 1.0, 1.0, 5.0, 10.0
@@ -97,7 +97,7 @@ class Recorder(tune.Callback):
         self.on_end: Callable[[], None] = lambda: None
         self.on_retry: Callable[[str, PlannedTrial], None] = lambda *_: None
         self.early_stop: EarlyStop | None = None
-        self.full_disk = False
+        self.full_disk = ""  # which, once one is
         self.on_full_disk: Callable[[], None] = lambda: None
         self._polled = 0.0
         self._brought = 0.0
@@ -243,7 +243,7 @@ class Recorder(tune.Callback):
         trace, planned = attempt / ERROR_FILE, self.planned[name]
         said = trace.read_text().strip() if trace.exists() else ""
         if room.SAID.search(said) or (not said and room.is_short(self.places.sweep)):
-            self.full_disk = True
+            self.full_disk = _full_disk(said) or f"the disk of {self.places.sweep}"
             self.on_full_disk()
             return  # no fault of the trial: it stays open
         if OUT_OF_MEMORY.search(said) and self._narrowed(name, planned):
@@ -311,6 +311,12 @@ class Recorder(tune.Callback):
             f"val accuracy {last[keys.EPOCH_VAL_ACCURACY]:.3f}  {self.progress.left()}"
         )
         return line.rstrip()
+
+
+def _full_disk(said: str) -> str:
+    """Return which disk a trial found full, by what its process left: on a cluster any node's may be."""
+    host = ON_HOST.match(said)
+    return f"a disk of {host[1]} ({said.splitlines()[-1]})" if host else ""
 
 
 def _open_run(tracking: Tracking, trial: str, planned: PlannedTrial, history: list[dict[str, float]]) -> None:

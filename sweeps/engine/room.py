@@ -32,9 +32,9 @@ def is_short(folder: Path) -> bool:
         return False
 
 
-def refusal(folder: Path) -> InputError:
-    """Return the error of a sweep that cannot write."""
+def refusal(where: str) -> InputError:
+    """Return the error of a sweep that cannot write: ``the disk of /results``."""
     return InputError(
-        f"a sweep needs room for its checkpoints and models, but the disk of {folder} is full; make room, then give "
-        "the same command again: it goes on from the last whole epoch"
+        f"a sweep needs room for its checkpoints and models, but {where} is full; make room, then give the same "
+        "command again: it goes on from the last whole epoch"
     )

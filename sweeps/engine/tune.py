@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -15,13 +15,14 @@ from ray.tune.execution import class_cache, tune_controller
 
 from data_store.manifest import Manifest
 from data_store.resident import preflight, put
-from sweeps.engine import cluster, resources, room
+from sweeps.engine import cluster, resources
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.courier import Courier
 from sweeps.engine.ending import saved_history
 from sweeps.engine.energy import Energy, counter
 from sweeps.engine.interruption import interruptible
 from sweeps.engine.journal import Journal
+from sweeps.engine.nodes import Node, Nodes, room
 from sweeps.engine.options import Options
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
@@ -29,6 +30,7 @@ from sweeps.engine.progress import Progress
 from sweeps.engine.ray_start import start_ray
 from sweeps.engine.recorder import Recorder
 from sweeps.engine.replaced import replaced
+from sweeps.engine.room import refusal
 from sweeps.engine.space import PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.watch import Watch
@@ -91,10 +93,10 @@ def fit(
     """
     start_ray(options.address)
     _log_with_the_rest()
+    store = manifest.store if options.residency == "mmap" else None  # one that each node reads by itself
     if options.address is not None:
         least = smallest_object_store()
         terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=least))
-        store = manifest.store if options.residency == "mmap" else None
         for line in cluster.inspect(options.bucket or str(options.results), store=store):
             terminal.line("cluster", line)
     crops = put(manifest.store, residency=options.residency)
@@ -114,7 +116,7 @@ def fit(
     )
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # the journal is the state; Tune's own grows with every trial
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
-    now = _workers_now(setting, options, have)
+    now = _workers_now(setting, options, have, store, terminal.event)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
     plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
@@ -144,7 +146,7 @@ def fit(
                 needs = {row.config: plan.predicted[trial] for trial, row in plan.waiting.items()}
                 have = progress.have = _capacity(setting, options, list(needs.values()), num_trials=len(needs))
                 resources.refuse_too_large(list(plan.waiting.values()), needs, have)
-                plan.divide(have, _workers_now(setting, options, have))
+                plan.divide(have, _workers_now(setting, options, have, store, terminal.event))
                 terminal.event(f"{have.workers} at a time from here: trials that came later need more memory each")
         except KeyboardInterrupt:
             terminal.event("stopped at once")
@@ -156,7 +158,7 @@ def fit(
         trials = list(recorder.open)
         courier.put(lambda tracking: tracking.stop(trials))
     if recorder.full_disk:
-        raise room.refusal(places.sweep)
+        raise refusal(recorder.full_disk)
     return not left
 
 
@@ -231,8 +233,18 @@ def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_t
     )
 
 
-def _workers_now(setting: Setting, options: Options, have: resources.Capacity) -> Callable[[], int] | None:
+def _workers_now(
+    setting: Setting, options: Options, have: resources.Capacity, store: str | None, say: Callable[[str], None]
+) -> Callable[[], int] | None:
     """Return what counts the trials that the cluster has room for now: nodes leave it and join it."""
     if options.address is None:
         return None
-    return cluster.watch(setting.device, num_threads=setting.num_threads, per_card=have.per_card)
+    results = options.bucket or str(options.results)
+
+    def count(nodes: Sequence[Node]) -> int:
+        return room(nodes, setting.device, num_threads=setting.num_threads, per_card=have.per_card)
+
+    def look(node: Node) -> None:
+        cluster.inspect(results, store=store, nodes=[node])
+
+    return Nodes(count, look, say)

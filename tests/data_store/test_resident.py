@@ -1,14 +1,12 @@
 """Residency: gathered crops are those written, in the order asked for, and nobody can write to what is shared."""
 
 import gc
-import hashlib
 import pickle
 import shutil
 import subprocess
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,86 +16,18 @@ import pytest
 import torch
 
 from data_store.errors import InputError
-from data_store.manifest import ShardInfo, manifest_bytes, read_manifest
+from data_store.manifest import ShardInfo, read_manifest
 from data_store.resident import (
     Crops,
-    ResidentRefs,
     SplitCrops,
     attach,
     batches,
-    default_object_store_bytes,
     epoch_order,
     open_mmap,
     preflight,
     put,
 )
-from data_store.shards import CropRow, encode_shard
-
-CROP_PX = 8
-CATEGORIES = ("Deepfakes", "NeuralTextures", "youtube")
-SIZES = {"train": 23, "val": 5, "test": 4}
-
-
-def faces_of(split: str) -> npt.NDArray[np.uint8]:
-    """(n, 8, 8, 3) uint8, each crop different."""
-    generator = np.random.default_rng(list(SIZES).index(split))
-    return generator.integers(0, 256, (SIZES[split], CROP_PX, CROP_PX, 3), dtype=np.uint8)
-
-
-def rows_of(split: str) -> list[CropRow]:
-    rows = []
-    for index in range(SIZES[split]):
-        category = CATEGORIES[index % 3]
-        rows.append(
-            CropRow(
-                label=int(category != "youtube"),
-                category=category,
-                video_id=f"{index:03d}" if category == "youtube" else f"{index:03d}_{index + 1:03d}",
-                target_id=f"{index:03d}",
-                source_id=f"{index + 1:03d}",
-                frame_index=index * 30,
-                box=(1, 2, 3, 4),
-            )
-        )
-    return rows
-
-
-def write_store(folder: Path, rows_a_shard: int) -> str:
-    """Write the same crops in shards of at most so many rows."""
-    folder.mkdir(parents=True)
-    shards = []
-    for split, size in SIZES.items():
-        faces, rows = faces_of(split), rows_of(split)
-        for number, start in enumerate(range(0, size, rows_a_shard)):
-            part = slice(start, start + rows_a_shard)
-            data = encode_shard(faces[part], rows[part], split=split, categories=CATEGORIES).to_pybytes()
-            name = f"{split}-{number:05d}.arrow"
-            (folder / name).write_bytes(data)
-            shards.append(
-                {
-                    "name": name,
-                    "split": split,
-                    "num_rows": len(rows[part]),
-                    "num_bytes": len(data),
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                }
-            )
-    values = {
-        "crop_px": CROP_PX,
-        "settings": {},
-        "layout": "ffpp",
-        "split_kind": "official",
-        "guarantee": "identity",
-        "categories": CATEGORIES,
-        "counts": {},
-        "num_crops": sum(SIZES.values()),
-        "summary": {},
-        "libraries": [],
-        "videos_sha256": "",
-        "shards": shards,
-    }
-    (folder / "store.json").write_bytes(manifest_bytes(values))
-    return str(folder)
+from tests.data_store.small_store import CROP_PX, SIZES, faces_of, rows_of, write_store
 
 
 @pytest.fixture(scope="module")
@@ -357,125 +287,3 @@ def test_preflight_refuses_what_does_not_fit_with_numbers_and_remedy(store: str)
     assert "17.3 GB" in preflight(large, residency="mmap")
     with pytest.raises(InputError, match="mock:///faces; copy the store"):
         preflight(replace(large, store="mock:///faces"), residency="mmap")
-
-
-@pytest.mark.ray
-def test_the_default_size_is_the_one_that_ray_takes() -> None:
-    from ray._common.utils import get_system_memory
-    from ray._private.utils import resolve_object_store_memory
-
-    wanted = resolve_object_store_memory(get_system_memory())
-    assert abs(default_object_store_bytes() / wanted - 1) < 0.02
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """A Ray of two CPUs on this machine."""
-    import ray
-
-    ray.init(
-        num_cpus=2,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-    )
-    yield
-    ray.shutdown()
-
-
-def hostile_trial(refs: ResidentRefs) -> list[str]:
-    """Try to change the shared crops by every ordinary way; returns the ways that were refused."""
-    train = attach(refs).split("train")
-    train.gather([1, 2, 3]).zero_()
-    for _, batch in batches(train, np.arange(len(train)), 4):
-        batch.mul_(0).sub_(1)
-    train.gather(np.arange(23), out=torch.empty(23, CROP_PX, CROP_PX, 3, dtype=torch.uint8)).fill_(9)
-    refused = []
-    for name in dir(train):
-        value = getattr(train, name)
-        for array in value if isinstance(value, list) else [value]:
-            if isinstance(array, np.ndarray) and array is not train._starts:
-                try:
-                    array[...] = array[0]
-                except ValueError:
-                    refused.append(name)
-    return refused
-
-
-@pytest.mark.ray
-def test_a_trial_sees_the_drivers_crops_and_cannot_change_them(store: str, ray_cluster: None) -> None:
-    import ray
-
-    refs = put(store)
-    assert len(refs.shards) == len(refs.manifest.shards) == 6
-    remote = ray.remote(hostile_trial)
-    refused = ray.get([remote.remote(refs) for _ in range(2)])
-    for ways in refused:
-        assert sorted(set(ways)) == ["_faces", "categories", "frame_indices", "labels", "target_ids", "video_ids"]
-    shared = attach(refs)
-    shared.verify()
-    np.testing.assert_array_equal(shared.split("train").gather(np.arange(23)).numpy(), faces_of("train"))
-
-
-@pytest.mark.ray
-def test_verify_finds_what_a_writable_tensor_on_shared_memory_did(store: str, ray_cluster: None) -> None:
-    """The guard guards: the one way left, a tensor made on a private view, is found at the trial's end."""
-    refs = put(store)
-
-    def vandal(refs: ResidentRefs) -> str:
-        crops = attach(refs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch: the array is not writable
-            torch.from_numpy(crops.split("train")._faces[2])[3, 0, 0, 0] ^= 1
-        try:
-            crops.verify()
-        except RuntimeError as error:
-            return str(error)
-        return ""
-
-    import ray
-
-    assert "train-00002.arrow has SHA-256" in ray.get(ray.remote(vandal).remote(refs))
-    with pytest.raises(RuntimeError, match=r"train-00002\.arrow"):
-        attach(refs).verify()
-
-
-@pytest.mark.ray
-def test_attaching_copies_nothing(store: str, ray_cluster: None, tmp_path: Path) -> None:
-    import ray
-
-    refs = put(store)
-
-    def addresses(refs: ResidentRefs) -> list[bool]:
-        """Whether each split's pixels lie in the memory that Ray maps for all processes."""
-        crops = attach(refs)
-        maps = Path("/proc/self/maps").read_text().splitlines()
-        spans = [
-            [int(end, 16) for end in line.split()[0].split("-")] for line in maps if " rw-s" in line or "r--s" in line
-        ]
-        places = [view.ctypes.data for name in SIZES for view in crops.split(name)._faces]
-        return [any(low <= place < high for low, high in spans) for place in places]
-
-    assert ray.get(ray.remote(addresses).remote(refs)) == [True] * 6
-
-
-def epoch_seen(refs: ResidentRefs) -> str:
-    """Digest of everything that two epochs of a trial see, in order."""
-    train = attach(refs).split("train")
-    digest = hashlib.sha256()
-    for epoch in (1, 2):
-        for positions, batch in batches(train, epoch_order(len(train), seed=4, epoch=epoch), 5):
-            digest.update(positions.tobytes() + batch.numpy().tobytes())
-    return digest.hexdigest()
-
-
-@pytest.mark.ray
-def test_every_trial_sees_the_same_crops_in_the_same_order(store: str, ray_cluster: None, tmp_path: Path) -> None:
-    import ray
-
-    remote = ray.remote(epoch_seen)
-    one_shard = put(write_store(tmp_path / "one", rows_a_shard=100))
-    mapped = put(store, residency="mmap")
-    seen = ray.get([remote.remote(refs) for refs in [put(store)] * 3 + [one_shard, mapped]])
-    assert seen == [epoch_seen(mapped)] * 5

@@ -95,4 +95,4 @@ def test_a_journal_on_a_device_that_is_always_full_is_refused_in_words() -> None
     journal = Journal(Path("/dev/full"))
     with pytest.raises(OSError, match="No space left on device"):
         journal.append("recorded", trial="a")
-    assert "make room, then give the same command again" in str(refusal(Path("/results")))
+    assert "make room, then give the same command again" in str(refusal("the disk of /results"))

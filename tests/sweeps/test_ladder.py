@@ -21,8 +21,8 @@ B3 = PLAIN.config("B3", resolution_px=300)
 
 
 def ladder(tmp_path: Path, budget_bytes: int, needs: dict[TrialConfig, int] | None = None) -> Ladder:
-    forecasts = Forecasts(tmp_path)
-    forecasts._bytes |= {shape_key(config, None): need for config, need in (needs or {}).items()}
+    forecasts = Forecasts(tmp_path, shipped=None)
+    forecasts.known_bytes |= {shape_key(config, None): need for config, need in (needs or {}).items()}
     return Ladder(budget_bytes, forecasts, "s", {})
 
 
@@ -74,7 +74,7 @@ def test_students_name_the_teacher_that_fits(tmp_path: Path, monkeypatch: pytest
         for config, teacher in wanted:
             assert teacher in (None, ("B0", 224))
             for rung in rungs(config):
-                climb.forecasts._bytes[shape_key(rung, teacher)] = 3 * GIB if rung.precision == "fp32" else GIB
+                climb.forecasts.known_bytes[shape_key(rung, teacher)] = 3 * GIB if rung.precision == "fp32" else GIB
 
     monkeypatch.setattr(climb.forecasts, "predict", predict)
     setting = replace(PLAIN, fit=climb)

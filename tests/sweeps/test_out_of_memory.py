@@ -21,7 +21,7 @@ from sweeps.engine.result import table
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from tests.stores import make_crops
-from trainables import architectures, training
+from trainables import architectures, steps
 from trainables.trainable import DetectorTrial
 
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
@@ -74,7 +74,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
         passed.append(len(images)) if model.training else None
         return real(model, images)
 
-    monkeypatch.setattr(training, "forward", forward)
+    monkeypatch.setattr(steps, "forward", forward)
     return passed
 
 

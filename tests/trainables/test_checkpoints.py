@@ -15,8 +15,9 @@ from trainables.attempts import (
     read_history,
     refuse_orphan,
 )
+from trainables.fit import Fit, start
 from trainables.recipes import DEMO_TRAINING, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
-from trainables.training import Fit, run_epoch, start
+from trainables.training import run_epoch
 
 MODEL = recipe_for("Lite0", 64)
 

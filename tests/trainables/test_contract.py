@@ -12,8 +12,8 @@ from trainables import checkpoints, training
 from trainables.architectures import build
 from trainables.artifacts import load_model, recipe_for, save_model
 from trainables.distillation import signal_for_epoch
+from trainables.fit import Fit, start
 from trainables.recipes import DEMO_FINE_TUNING, DEMO_TRAINING, Pruning, TrialConfig, from_dict, to_dict
-from trainables.training import Fit
 
 MODEL = recipe_for("Lite0", 64)
 SHORT = replace(DEMO_TRAINING, epochs=2, warmup_epochs=0, batch_size=8, max_steps_per_epoch=1)
@@ -43,7 +43,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begin(config: TrialConfig, folder: Path) -> Fit:
-    return training.start(config, folder if config.weights == "ab" else None)
+    return start(config, folder if config.weights == "ab" else None)
 
 
 def step(fit: Fit, config: TrialConfig, crops: Crops, folder: Path, signals: Path) -> None:

@@ -16,8 +16,9 @@ from trainables.architectures import forward, normalise
 from trainables.artifacts import recipe_for
 from trainables.augmentation import augment, epoch_parameters, to_float
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch, teacher_logits
+from trainables.fit import start
 from trainables.recipes import DEMO_TRAINING, TrialConfig
-from trainables.training import accumulate_gradients, start, train_epoch
+from trainables.steps import accumulate_gradients, train_epoch
 
 CONFIG = TrialConfig(
     architecture="Lite0",

@@ -11,8 +11,8 @@ from trainables.architectures import build
 from trainables.artifacts import load_model, recipe_for, save_model
 from trainables.elsewhere import scored_elsewhere
 from trainables.evaluation import evaluate
+from trainables.fit import laid_out
 from trainables.metrics import score
-from trainables.training import laid_out
 
 
 def test_models_are_scored_on_another_stores_test_split_one_after_another(tmp_path: Path) -> None:

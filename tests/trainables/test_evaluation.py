@@ -5,7 +5,7 @@ from data_store.resident import Crops
 from trainables.architectures import build
 from trainables.artifacts import recipe_for
 from trainables.evaluation import evaluate, evaluated_positions
-from trainables.training import laid_out
+from trainables.fit import laid_out
 
 MODEL = recipe_for("Lite0", 64)
 

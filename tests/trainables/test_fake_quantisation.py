@@ -20,10 +20,10 @@ from trainables.artifacts import load_model, recipe_for, save_model
 from trainables.evaluation import evaluate
 from trainables.fake_quantisation import FakeQuantised, activation_scale, rounded_outputs, rounded_weight
 from trainables.finish import finish
+from trainables.fit import Fit
 from trainables.onnx_files import INPUT
 from trainables.quantisation import evaluate_onnx, images, tensor_ranges
 from trainables.recipes import DEMO_FINE_TUNING, DEMO_TRAINING, TrialConfig
-from trainables.training import Fit
 
 MODEL = recipe_for("Lite0", 64)
 FLOAT = TrialConfig(

@@ -8,9 +8,9 @@ from data_store.resident import Crops
 from tests.stores import make_crops, make_shards
 from trainables.artifacts import recipe_for
 from trainables.finish import finish
+from trainables.fit import start
 from trainables.footprint import work
 from trainables.recipes import DEMO_TRAINING, TrialConfig
-from trainables.training import start
 
 CONFIG = TrialConfig(
     architecture="Lite0", resolution_px=64, recipe=replace(DEMO_TRAINING, batch_size=16), data_seed=3, init_seed=4

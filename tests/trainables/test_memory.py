@@ -8,10 +8,11 @@ import torch
 from sweeps.engine.resources import budget_bytes
 from trainables.architectures import forward
 from trainables.evaluation import evaluated_at_once
+from trainables.fit import start
 from trainables.gpu_memory import begin_trial
 from trainables.memory import LIBRARY_BYTES, predicted_peak_bytes
 from trainables.recipes import THESIS_TRAINING, Precision, Pruning, TrialConfig
-from trainables.training import accumulate_gradients, start
+from trainables.steps import accumulate_gradients
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

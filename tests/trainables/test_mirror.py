@@ -16,6 +16,7 @@ from trainables.architectures import build
 from trainables.artifacts import load_model, recipe_for, save_model
 from trainables.attempts import claim, latest_checkpoint
 from trainables.distillation import signal_for_epoch
+from trainables.fit import restore_best
 from trainables.mirror import Mirror, tried
 from trainables.recipes import DEMO_TRAINING, TrialConfig
 from trainables.trainable import Assignment, DetectorTrial
@@ -96,6 +97,19 @@ def test_a_bucket_that_is_away_is_asked_again_and_one_that_refuses_is_not(monkey
         tried("s3://b", ask, patience_s=0)
 
 
+def test_what_went_wrong_is_told_though_the_disk_here_or_the_bucket_is_what_went_wrong(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = Mirror(local=tmp_path / "a", address=address), Mirror(local=tmp_path / "b", address=address)
+    (tmp_path / "a").touch()  # no folder can be made below it
+    here.tell(tmp_path / "a" / "t" / "error.txt", "the disk is full")
+    assert there.pull_file(tmp_path / "b" / "t" / "error.txt")
+    assert (tmp_path / "b" / "t" / "error.txt").read_text() == "the disk is full"
+    monkeypatch.setattr(mirrors, "tried", lambda *_: (_ for _ in ()).throw(InputError("it is away")))
+    there.tell(tmp_path / "b" / "u" / "error.txt", "the bucket is away")
+    assert (tmp_path / "b" / "u" / "error.txt").read_text() == "the bucket is away"
+
+
 def test_a_teachers_signal_is_computed_once_for_all_nodes(address: str, crops: Crops, tmp_path: Path) -> None:
     torch.manual_seed(3)
     save_model(tmp_path / "teacher", build("Lite0"), recipe_for("Lite0", 64))
@@ -145,7 +159,7 @@ def test_a_trial_moves_between_nodes_that_share_nothing_but_the_bucket(
     assert "superseded" in (folder / "attempt-0001" / "error.txt").read_text()
     assert {path.name for path in (folder / "attempt-0002").iterdir()} >= {"model", "predictions.arrow", "result.json"}
     alone = training.train(CONFIG, crops)
-    training.restore_best(alone)
+    restore_best(alone)
     expected, found = alone.model.state_dict(), second.fit.model.state_dict()
     assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
     left = [path.name for path in (tmp_path / "node2").rglob("*") if path.is_file()]

@@ -19,6 +19,7 @@ from trainables import checkpoints, training
 from trainables.architectures import build
 from trainables.artifact_files import ONNX_FILE, WEIGHTS_FILE
 from trainables.artifacts import recipe_for, save_model
+from trainables.fit import start
 from trainables.recipes import DEMO_FINE_TUNING, Pruning, TrialConfig, to_dict
 from trainables.start_weights import convert
 
@@ -37,6 +38,7 @@ import numpy as np
 import torch
 from demo.scoring import open_scorer
 from trainables import checkpoints, training
+from trainables.fit import start
 from trainables.artifacts import load_model
 from trainables.recipes import from_dict
 
@@ -45,7 +47,7 @@ sys.addaudithook(lambda event, args: seen.append(args) if event == "pickle.find_
 model, saved, config = sys.argv[1:]
 load_model(Path(model))
 trial = from_dict(json.loads(config))
-fit = training.start(trial, Path(model))
+fit = start(trial, Path(model))
 checkpoints.restore(Path(saved), fit, trial)
 crops = np.zeros((2, 64, 64, 3), np.uint8)
 scored = [len(open_scorer(Path(model), runtime=runtime).score(crops)) for runtime in ("onnx", "torch")]
@@ -69,7 +71,7 @@ def test_load_resume_and_demo_unpickle_nothing_and_the_watch_sees_what_does(tmp_
     crops, model = make_crops(), tmp_path / "model"
     save_model(model, build("Lite0"), recipe_for("Lite0", 64))
     tiny_onnx(model / ONNX_FILE)
-    fit = training.start(CONFIG, model)
+    fit = start(CONFIG, model)
     training.advance(fit, CONFIG, recipe_for("Lite0", 64), crops.split("train"), crops.split("val"))
     saved = checkpoints.save(tmp_path, fit)
     done = subprocess.run(
@@ -94,7 +96,7 @@ class Bomb:
 @pytest.mark.parametrize("name", ["model.safetensors", "best.safetensors", "optimizer.safetensors"])
 def test_a_malicious_checkpoint_is_not_run(name: str, tmp_path: Path) -> None:
     config = replace(CONFIG, weights="none", pruning=None)
-    fit = training.start(config)
+    fit = start(config)
     saved = checkpoints.save(tmp_path, fit)
     (saved / name).write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
     with pytest.raises(SafetensorError, match=r"(?i)header"):

@@ -19,6 +19,7 @@ from trainables.architectures import build, forward, head
 from trainables.artifact_files import PruningHistory
 from trainables.artifacts import build_graph, load_model, recipe_for, save_model
 from trainables.finish import finish
+from trainables.fit import Fit, laid_out, start
 from trainables.footprint import graph_of, macs, num_parameters, work
 from trainables.predicted_latency import predict
 from trainables.pruning import CostOf, _cost, dependency_graph, floor_of, prune, removed, thinned, weights_bytes
@@ -239,7 +240,7 @@ def test_gradients_that_are_not_finite_are_refused() -> None:
 
 def test_importance_leaves_weights_statistics_and_generators_alone(crops: Crops) -> None:
     config = replace(CONFIG, pruning=Pruning(ratio=0.1, calibration_batches=2))
-    fit = training.start(config, None)
+    fit = start(config, None)
     before = {key: value.clone() for key, value in fit.model.state_dict().items()}
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -272,7 +273,7 @@ def test_iterations_prune_and_recover_in_turn(start_folder: Path, crops: Crops, 
     seen: list[tuple[int, int, int]] = []
     rates: list[float] = []
 
-    def note(fit: training.Fit) -> None:
+    def note(fit: Fit) -> None:
         seen.append((fit.epoch, fit.iteration, removed(fit.pruning).total()))
         rates.append(fit.history[-1]["epoch/learning_rate"])
 
@@ -290,7 +291,7 @@ def test_iterations_prune_and_recover_in_turn(start_folder: Path, crops: Crops, 
     fit.model.eval()
     with torch.inference_mode():
         expected = forward(fit.model, images)
-        loaded = training.laid_out(model, "cpu")
+        loaded = laid_out(model, "cpu")
         assert torch.equal(forward(loaded, images), expected)
 
 
@@ -299,12 +300,12 @@ def test_a_trial_resumed_within_or_between_iterations_ends_with_the_same_bits(
     epochs: int, start_folder: Path, crops: Crops, tmp_path: Path
 ) -> None:
     train, val = crops.split("train"), crops.split("val")
-    unbroken = training.start(ITERATIVE, start_folder)
+    unbroken = start(ITERATIVE, start_folder)
     while unbroken.epoch < 5:
         training.advance(unbroken, ITERATIVE, MODEL, train, val)
         if unbroken.epoch == epochs:
             saved = checkpoints.save(tmp_path, unbroken)
-    resumed = training.start(ITERATIVE, start_folder)
+    resumed = start(ITERATIVE, start_folder)
     checkpoints.restore(saved, resumed, ITERATIVE)
     while resumed.epoch < 5:
         training.advance(resumed, ITERATIVE, MODEL, train, val)
@@ -320,7 +321,7 @@ def test_a_trial_resumed_within_or_between_iterations_ends_with_the_same_bits(
 def test_patience_counts_anew_after_each_pruning(start_folder: Path, crops: Crops) -> None:
     config = replace(ITERATIVE, recipe=replace(RECIPE, epochs=5, patience=1))
     train, val = crops.split("train"), crops.split("val")
-    fit = training.start(config, start_folder)
+    fit = start(config, start_folder)
     training.advance(fit, config, MODEL, train, val)
     fit.best_val_loss = -1.0  # nothing can be better: the iteration is over after one more epoch
     training.advance(fit, config, MODEL, train, val)
@@ -348,11 +349,11 @@ def test_a_teacher_takes_part_in_ranking_and_recovering(start_folder: Path, crop
         asked.append(epoch)
         return np.full(len(crops.split("train")), 2.0 * epoch, np.float32)
 
-    fit = training.start(config, start_folder)
+    fit = start(config, start_folder)
     for _ in range(3):
         training.advance(fit, config, MODEL, crops.split("train"), crops.split("val"), soft_labels)
     assert asked == [1, 2, 3]  # iterations go on counting
-    plain = training.start(ITERATIVE, start_folder)
+    plain = start(ITERATIVE, start_folder)
     training.advance(plain, ITERATIVE, MODEL, crops.split("train"), crops.split("val"))
     assert plain.pruning != fit.pruning[: len(plain.pruning)]
 

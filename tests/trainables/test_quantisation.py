@@ -20,6 +20,7 @@ from trainables.architectures import build
 from trainables.artifact_files import INT8_FILE, ONNX_FILE, WEIGHTS_FILE, content_digest, read_recipe
 from trainables.artifacts import recipe_for, save_model
 from trainables.finish import collapse, finish
+from trainables.fit import start
 from trainables.footprint import graph_of
 from trainables.quantisation import evaluate_onnx
 from trainables.recipes import DEMO_FINE_TUNING, TrialConfig
@@ -101,7 +102,7 @@ def test_the_digest_covers_the_int8_file(quantised: tuple[Path, dict[str, object
 
 def test_training_does_not_start_from_an_int8_model(quantised: tuple[Path, dict[str, object]]) -> None:
     with pytest.raises(InputError, match=r"starts from a float model, but .* holds an int8 one \(static\)"):
-        training.start(replace(STATIC, quantisation="none"), quantised[0] / "model")
+        start(replace(STATIC, quantisation="none"), quantised[0] / "model")
 
 
 @pytest.mark.parametrize(

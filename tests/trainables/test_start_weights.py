@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from data_store.errors import InputError
-from trainables import training
 from trainables.architectures import build, is_head, is_squeeze_excitation
 from trainables.artifact_files import WEIGHTS_FILE, content_digest, read_recipe
 from trainables.artifacts import build_graph, recipe_for, save_model
+from trainables.fit import start
 from trainables.recipes import DEMO_TRAINING, TrialConfig
 from trainables.start_weights import convert, load_start, start_from_file
 
@@ -38,8 +38,8 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lite_by_surgery_starts_from_trained_b0(b0: Path) -> None:
     """Every tensor that both have is B0's, the head's too; what is dropped is squeeze-and-excitation, and said."""
-    fit = training.start(replace(LITE, architecture="B0-lite"), b0)
-    whole = training.start(replace(LITE, architecture="B0"), b0).model.state_dict()
+    fit = start(replace(LITE, architecture="B0-lite"), b0)
+    whole = start(replace(LITE, architecture="B0"), b0).model.state_dict()
     state = fit.model.state_dict()
     assert all(torch.equal(value, whole[key]) for key, value in state.items())
     assert set(whole) - set(state) == {key for key in whole if is_squeeze_excitation(key)}
@@ -79,7 +79,7 @@ def test_a_file_becomes_a_model_folder_once(backbone: Path, tmp_path: Path) -> N
 def test_a_backbone_leaves_the_head_to_the_seed(backbone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     convert(backbone, "Lite0", folder)
-    first, again, other = (training.start(replace(LITE, init_seed=seed), folder).model for seed in (1, 1, 2))
+    first, again, other = (start(replace(LITE, init_seed=seed), folder).model for seed in (1, 1, 2))
     assert torch.equal(first.get_parameter("classifier.weight"), again.get_parameter("classifier.weight"))
     assert not torch.equal(first.get_parameter("classifier.weight"), other.get_parameter("classifier.weight"))
     assert torch.equal(first.get_parameter("conv_stem.weight"), other.get_parameter("conv_stem.weight"))
@@ -91,7 +91,7 @@ def test_a_head_is_kept_when_it_makes_one_logit(rows: int, kept: bool, tmp_path:
     state |= {"classifier.weight": torch.ones(rows, 1280), "classifier.bias": torch.ones(rows)}
     save_file(state, tmp_path / "with_head.safetensors")
     convert(tmp_path / "with_head.safetensors", "Lite0", tmp_path / "model")
-    model = training.start(LITE, tmp_path / "model").model
+    model = start(LITE, tmp_path / "model").model
     assert bool((model.get_parameter("classifier.weight") == 1).all()) == kept
 
 
@@ -111,7 +111,7 @@ def test_files_that_do_not_fit_are_refused_in_one_line(backbone: Path, tmp_path:
 def test_real_imagenet_features_start_a_network(samples: Path, tmp_path: Path) -> None:
     file = samples / "weights" / "tf_efficientnet_lite0_imagenet_backbone.safetensors"
     convert(file, "Lite0", tmp_path / "model")
-    fit = training.start(LITE, tmp_path / "model")
+    fit = start(LITE, tmp_path / "model")
     torch.manual_seed(LITE.init_seed)
     random = build("Lite0").get_parameter("blocks.0.0.conv_dw.weight")
     assert not torch.equal(fit.model.get_parameter("blocks.0.0.conv_dw.weight"), random)

@@ -11,20 +11,13 @@ import torch
 
 from data_store.resident import Crops
 from tests.stores import make_crops
-from trainables import distillation, training
+from trainables import distillation, steps
 from trainables import metric_keys as keys
 from trainables.artifacts import recipe_for
+from trainables.fit import Fit, restore_best, start
 from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
-from trainables.training import (
-    Fit,
-    accumulate_gradients,
-    finished,
-    learning_rate,
-    restore_best,
-    run_epoch,
-    start,
-    train_epoch,
-)
+from trainables.steps import accumulate_gradients, learning_rate, train_epoch
+from trainables.training import finished, run_epoch
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 RECIPES = (DEMO_TRAINING, THESIS_TRAINING, THESIS_FINE_TUNING)
@@ -88,7 +81,7 @@ def test_golden_losses(recipe: Recipe, crops: Crops) -> None:
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "distillation_loss", spied)
+        patch.setattr(steps, "distillation_loss", spied)
         train_epoch(fit, config, MODEL, crops.split("train"), None)
     golden = json.loads(GOLDEN.read_text())
     assert golden["recipe_version"] == RECIPE_VERSION
@@ -125,7 +118,7 @@ def test_alpha_zero_trains_to_the_weights_of_plain_training(crops: Crops) -> Non
         return {"loss": 0.0 * parts["soft_loss"] + 1.0 * parts["hard_loss"], "hard_loss": parts["hard_loss"]}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "distillation_loss", with_teacher_term)
+        patch.setattr(steps, "distillation_loss", with_teacher_term)
         train_epoch(weighted, CONFIG, MODEL, train, None)
     assert torch.equal(weights(plain), weights(weighted))
 
@@ -226,7 +219,7 @@ def test_an_epoch_in_micro_batches_takes_the_same_steps(crops: Crops) -> None:
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_a_trials_process_flushes_denormals_in_all_its_threads(num_threads: int) -> None:
     code = (
-        "import sys, torch; from trainables.training import fix_threads\n"
+        "import sys, torch; from trainables.fit import fix_threads\n"
         "fix_threads(int(sys.argv[1])); assert torch.get_num_threads() == int(sys.argv[1])\n"
         "tiny = torch.full((1 << 20,), 1e-30) * 1e-9\n"
         "print(int(tiny.view(torch.int32).count_nonzero()))"
