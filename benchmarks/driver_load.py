@@ -3,8 +3,9 @@
 ``python -m benchmarks.driver_load ours|stock|bare TRIALS`` prints JSON: CPU seconds of the driver at each trial's end,
 and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if it were 64 nodes of one.
 
-Ours is what ``sweeps/engine/tune.py`` hands Tune: the plan, the recorder, the journal with its fsyncs. Records end
-there: MLflow's client takes no part on any side. Stock Tune is as it comes, with its CSV, JSON and TensorBoard files;
+Ours is ``fit_once`` of ``sweeps/engine/tune.py`` with all that a sweep on a cluster hands it: the plan that asks which
+nodes there are, the recorder, the journal with its fsyncs. Records end there: MLflow's client takes no part on any
+side. Stock Tune is as it comes, with its CSV, JSON and TensorBoard files;
 bare, it is told to write none of these, as ours tells it.
 """
 
@@ -14,6 +15,7 @@ import os
 import resource
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,9 +25,11 @@ os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNING
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 
 from sweeps.engine.energy import Energy
 from sweeps.engine.journal import open_journal
+from sweeps.engine.nodes import Node, Nodes, room
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
 from sweeps.engine.progress import Progress
@@ -33,6 +37,7 @@ from sweeps.engine.recorder import Recorder
 from sweeps.engine.resources import Capacity
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
+from sweeps.engine.tune import fit_once
 
 CPUS = 64
 ACTORS = 32
@@ -71,6 +76,10 @@ class Meter(tune.Callback):
 
     def on_trial_complete(self, **_: object) -> None:  # type: ignore[override]
         """Note it."""
+        self.note()
+
+    def note(self) -> None:
+        """Note it."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         self.cpu_s.append(used.ru_utime + used.ru_stime)
 
@@ -79,44 +88,55 @@ class Meter(tune.Callback):
         return {}
 
 
+class MeteredRecorder(Recorder):
+    """The engine's, and notes the driver's CPU seconds as each trial ends."""
+
+    meter: Meter
+
+    def on_trial_complete(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
+        """Do what it does, and note it."""
+        super().on_trial_complete(trial=trial)
+        self.meter.note()
+
+
 def main(which: str, num_trials: int) -> None:
     """Run the trials and print the figures."""
     if which in ("ours", "bare"):
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # as a sweep's launch sets it
     if which == "ours":
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ACTORS)
+        os.environ |= {
+            "TUNE_MAX_PENDING_TRIALS_PG": str(ACTORS),
+            "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+        }  # as ``fit`` sets them
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     meter = Meter()
     with tempfile.TemporaryDirectory(prefix="driver_load_") as folder:
-        space: dict[str, Any] | None = None
+        trainable = tune.with_resources(DoesNothing, {"cpu": CPUS // ACTORS})
         if which == "ours":
             plan, recorder = _engine(Path(folder) / "sweep", num_trials)
-            callbacks: list[tune.Callback] = [recorder, meter]
-            config = tune.TuneConfig(search_alg=plan, num_samples=-1, reuse_actors=True)
+            recorder.meter = meter
+            fit_once(trainable, plan, recorder, recorder.places)
+            assert len(recorder.journal.state.finished) == num_trials
         else:
             place = tune.sample_from(lambda _: f"{folder}/trials/{os.urandom(8).hex()}")
-            space = {"assignment": {"folder": place, "attempt": 1}}
-            callbacks, config = [meter], tune.TuneConfig(num_samples=num_trials, reuse_actors=True)
-        tune.Tuner(
-            tune.with_resources(DoesNothing, {"cpu": CPUS // ACTORS}),
-            param_space=space,
-            tune_config=config,
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=folder,
-                callbacks=callbacks,
-                verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
-        if which == "ours":
-            assert len(recorder.journal.state.finished) == num_trials
+            tune.Tuner(
+                trainable,
+                param_space={"assignment": {"folder": place, "attempt": 1}},
+                tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=True),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=folder,
+                    callbacks=[meter],
+                    verbose=0,
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()
         ray.shutdown()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     sys.stdout.write(json.dumps({"cpu_s": meter.cpu_s, "peak_mb": peak_mb}) + "\n")
 
 
-def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
+def _engine(folder: Path, num_trials: int) -> tuple[Plan, MeteredRecorder]:
     """Return what a sweep of so many trials hands Tune; what would go to MLflow is dropped."""
     setting = Setting(profile=PROFILES["demo"], seed=0, store_digest="0" * 64, device="cpu", num_threads=1)
     config = setting.config("Lite0")
@@ -131,12 +151,16 @@ def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
         terminal = Terminal(os.fdopen(os.dup(nowhere.fileno()), "w"))
     exporter: Any = SimpleNamespace(put=lambda _, then: then())  # no model, no ONNX file
     progress = Progress(terminal, journal, lambda: trials, lambda _: 1, have)
-    recorder = Recorder(journal, places, courier, exporter, terminal, progress, Energy(None), max_failures=0)
+    recorder = MeteredRecorder(journal, places, courier, exporter, terminal, progress, Energy(None), max_failures=0)
 
     def more() -> "Future[Added] | None":
         return None
 
-    plan = Plan(trials, dict.fromkeys(trials, 1), have, journal, places, recorder.started, more)
+    def count(nodes: Sequence[Node]) -> int:
+        return room(nodes, "cpu", num_threads=have.cpus, per_card=1)
+
+    now = Nodes(count, look=lambda _: None, say=lambda _: None)
+    plan = Plan(trials, dict.fromkeys(trials, 1), have, journal, places, recorder.started, more, now)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
     plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
     return plan, recorder

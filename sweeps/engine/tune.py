@@ -131,7 +131,7 @@ def fit(
     ):
         try:
             while True:
-                _fit_once(tune.with_resources(trainable, {"cpu": have.cpus, "gpu": have.gpus}), plan, recorder, places)
+                fit_once(tune.with_resources(trainable, {"cpu": have.cpus, "gpu": have.gpus}), plan, recorder, places)
                 recorder.give_up_endings()
                 outgrown = plan.outgrown
                 again = (recorder.lost_worker or outgrown) and not (interruption.asked or recorder.full_disk)
@@ -179,7 +179,7 @@ def _workers_as_they_are(address: str | None) -> Iterator[None]:
         yield
 
 
-def _fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> None:  # noqa: ANN401 # Tune's own
+def fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> None:  # noqa: ANN401 # Tune's own
     """Let Tune run until the plan has no more, or closes because a worker was lost or the user interrupts."""
 
     def stop(trial_id: str, result: Mapping[Any, Any]) -> bool:
