@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 ALLOWED_SKIPS = "ALLOWED_SKIPS"
 """Environment variable of ``.ci/run``: ``marker:reason`` words; when set, any other skip fails the run."""
 
@@ -16,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run, by marker."""
     import torch
 
-    missing = {}
+    missing = programs.missing()
     if not torch.cuda.is_available():
         missing["gpu"] = "no CUDA device"
     if not os.environ.get("DEEPFAKE_SAMPLES"):

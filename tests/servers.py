@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import ROOT, wait_until
+from tests.programs import POSTGRES
 
 PASSWORD = "kept-from-everybody"
 ANONYMOUS_REQUESTS = "INITIAL_NO_AUTH_ACTION_COUNT"
@@ -28,9 +29,7 @@ MAY_WRITE = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 
 def postgres_binaries() -> Path:
     """Return the folder of PostgreSQL's programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert found, "PostgreSQL is missing; .ci/run installs it"
-    return found[-1].parent
+    return POSTGRES[-1].parent
 
 
 def free_port() -> int:

@@ -11,9 +11,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.demo import films
 from tests.demo.test_server import Running
+from tests.programs import CHROMIUM
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream"),
@@ -34,7 +34,7 @@ def faces_for_the_camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser(faces_for_the_camera: Path) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=str(CHROMIUM) if CHROMIUM.exists() else None,
+            executable_path=CHROMIUM,
             args=[*FLAGS, f"--use-file-for-fake-video-capture={faces_for_the_camera}"],
         )
         yield started

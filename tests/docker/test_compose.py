@@ -20,7 +20,13 @@ from tests.stores import write_store
 from tests.sweeps.alone import trained_alone
 from tests.sweeps.launching import epochs_trained_twice, events, finished_results, has_come_to
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.postgres,
+    pytest.mark.hosts,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 POSTGRES = next(Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/postgresql"))

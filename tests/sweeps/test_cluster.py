@@ -65,6 +65,7 @@ def test_clocks_an_hour_apart_are_refused(tmp_path: Path, shift_s: float, side: 
         refuse(tmp_path, said | {"clock_s": said["clock_s"] + shift_s}, began=said["clock_s"])
 
 
+@pytest.mark.hosts
 def test_a_full_disk_is_seen(tmp_path: Path) -> None:
     """A real file system of 1 MB."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
