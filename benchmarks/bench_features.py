@@ -126,7 +126,7 @@ def _scores(crops: Crops, start_folder: Path | None, seed: int) -> tuple[float, 
     from trainables.fit import fix_threads, start
     from trainables.metrics import score
     from trainables.recipes import THESIS_FINE_TUNING, TrialConfig
-    from trainables.steps import train_epoch
+    from trainables.training import train_epoch
 
     fix_threads(NUM_THREADS)
     config = TrialConfig(

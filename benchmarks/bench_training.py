@@ -136,7 +136,7 @@ def _trial(job: tuple[float, str | None]) -> float:
     """Train one alpha as a trial does, and return its CPU seconds."""
     from trainables.distillation import signal_for_epoch
     from trainables.fit import start
-    from trainables.steps import train_epoch
+    from trainables.training import train_epoch
 
     held, (alpha, signals) = globals()["_HELD"], job
     config = replace(held["config"], alpha=alpha, teacher="teacher" if alpha else None)

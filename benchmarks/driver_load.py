@@ -15,7 +15,6 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ from ray.tune.experiment import Trial
 
 from sweeps.engine.energy import Energy
 from sweeps.engine.journal import open_journal
-from sweeps.engine.nodes import Node, Nodes, room
+from sweeps.engine.nodes import Nodes, alive, num_at_once
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
 from sweeps.engine.progress import Progress
@@ -88,17 +87,6 @@ class Meter(tune.Callback):
         return {}
 
 
-class MeteredRecorder(Recorder):
-    """The engine's, and notes the driver's CPU seconds as each trial ends."""
-
-    meter: Meter
-
-    def on_trial_complete(self, *, trial: Trial, **_: object) -> None:  # type: ignore[override]
-        """Do what it does, and note it."""
-        super().on_trial_complete(trial=trial)
-        self.meter.note()
-
-
 def main(which: str, num_trials: int) -> None:
     """Run the trials and print the figures."""
     if which in ("ours", "bare"):
@@ -114,7 +102,13 @@ def main(which: str, num_trials: int) -> None:
         trainable = tune.with_resources(DoesNothing, {"cpu": CPUS // ACTORS})
         if which == "ours":
             plan, recorder = _engine(Path(folder) / "sweep", num_trials)
-            recorder.meter = meter
+            ended = recorder.on_trial_complete
+
+            def noted(*, trial: Trial, **_: object) -> None:
+                ended(trial=trial)
+                meter.note()
+
+            recorder.on_trial_complete = noted  # type: ignore[method-assign]
             fit_once(trainable, plan, recorder, recorder.places)
             assert len(recorder.journal.state.finished) == num_trials
         else:
@@ -136,7 +130,7 @@ def main(which: str, num_trials: int) -> None:
     sys.stdout.write(json.dumps({"cpu_s": meter.cpu_s, "peak_mb": peak_mb}) + "\n")
 
 
-def _engine(folder: Path, num_trials: int) -> tuple[Plan, MeteredRecorder]:
+def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
     """Return what a sweep of so many trials hands Tune; what would go to MLflow is dropped."""
     setting = Setting(profile=PROFILES["demo"], seed=0, store_digest="0" * 64, device="cpu", num_threads=1)
     config = setting.config("Lite0")
@@ -151,15 +145,16 @@ def _engine(folder: Path, num_trials: int) -> tuple[Plan, MeteredRecorder]:
         terminal = Terminal(os.fdopen(os.dup(nowhere.fileno()), "w"))
     exporter: Any = SimpleNamespace(put=lambda _, then: then())  # no model, no ONNX file
     progress = Progress(terminal, journal, lambda: trials, lambda _: 1, have)
-    recorder = MeteredRecorder(journal, places, courier, exporter, terminal, progress, Energy(None), max_failures=0)
+    recorder = Recorder(journal, places, courier, exporter, terminal, progress, Energy(None), max_failures=0)
 
     def more() -> "Future[Added] | None":
         return None
 
-    def count(nodes: Sequence[Node]) -> int:
-        return room(nodes, "cpu", num_threads=have.cpus, per_card=1)
+    nodes = Nodes(alive(), look=lambda _: None, say=lambda _: None)
 
-    now = Nodes(count, look=lambda _: None, say=lambda _: None)
+    def now() -> int:
+        return num_at_once(nodes.usable(), "cpu", num_threads=have.cpus, per_card=1)
+
     plan = Plan(trials, dict.fromkeys(trials, 1), have, journal, places, recorder.started, more, now)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
     plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before

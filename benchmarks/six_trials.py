@@ -7,7 +7,7 @@ from data_store.errors import run_command
 from sweeps.engine.launch import run
 from sweeps.engine.space import PlannedTrial, Setting, Sweep
 
-EPOCHS = int(os.environ.get("CLUSTER_EPOCHS", "10"))
+EPOCHS = int(os.environ.get("CLUSTER_EPOCHS", "4"))
 """Fewer to try it out."""
 
 

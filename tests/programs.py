@@ -4,10 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 """Its path, or nothing."""
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-"""Where PostgreSQL's programs lie; of several versions the last one is the newest."""
+POSTGRES = max((path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")), default=None, key=str)
+"""The folder of PostgreSQL's programs, or None."""
 
 
 def missing() -> dict[str, str]:

@@ -29,7 +29,8 @@ MAY_WRITE = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 
 def postgres_binaries() -> Path:
     """Return the folder of PostgreSQL's programs."""
-    return POSTGRES[-1].parent
+    assert POSTGRES is not None
+    return POSTGRES
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ def test_a_skip_is_allowed_only_by_a_marker_on_the_list() -> None:
 
 def test_what_a_machine_lacks_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "CHROMIUM", "")
-    monkeypatch.setattr(programs, "POSTGRES", [])
+    monkeypatch.setattr(programs, "POSTGRES", None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     lacking = programs.missing()
     assert lacking.keys() == {"browser", "postgres", "hosts"}

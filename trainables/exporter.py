@@ -125,7 +125,7 @@ class Exporter:
             stderr=self._errors,
             text=True,
             cwd=Path(__file__).parents[1],
-            start_new_session=True,  # Ctrl-C is for the sweep, which ends it
+            process_group=0,  # Ctrl-C is the sweep's, which ends it; in another session its priority would not count
         )
 
     def _said(self) -> str:
@@ -137,8 +137,9 @@ class Exporter:
 
 def _main() -> None:
     os.nice(NICENESS)
-    if hasattr(os, "SCHED_IDLE"):  # Linux: next to Ray's workers 19 alone still takes a third of a CPU
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if hasattr(os, "SCHED_IDLE"):  # Linux: beside Ray's workers, niceness alone would leave it a third of a CPU
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
     import torch
 

@@ -85,12 +85,13 @@ class Mirror:
 
     def tell(self, file: Path, text: str) -> None:
         """Write what went wrong, here and in the bucket, as far as that can be: one of them may be what went wrong."""
+        content = text.encode(errors="replace")
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+            file.write_bytes(content)
         if self.address is not None:
-            with suppress(OSError, InputError):
-                self._write(self._name(file), text.encode())
+            with suppress(OSError, ValueError):  # pyarrow's and our own errors are among the latter
+                self._write(self._name(file), content)
 
     def pull(self, folder: Path) -> None:
         """Bring a folder that is not here; it appears whole, and is not changed any more.

@@ -1,4 +1,8 @@
-"""Train a detector: epoch by epoch, with its evaluation, early stopping, and pruning in between."""
+"""Train a detector: one epoch, its evaluation, early stopping, and pruning in between.
+
+Sample order, augmentation and dropout are pure functions of the config and the epoch, and the learning rate is one of
+the step: neither a generator nor a scheduler has to be saved.
+"""
 
 import math
 import tempfile
@@ -11,21 +15,70 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from data_store.resident import Crops, SplitCrops
+from data_store.resident import Crops, SplitCrops, batches
 from trainables import metric_keys as keys
+from trainables.architectures import normalise_in_place
 from trainables.artifact_files import ModelRecipe
 from trainables.artifacts import load_model, recipe_for
+from trainables.augmentation import augment, epoch_parameters
 from trainables.data_rules import check_crops
-from trainables.distillation import signal_for_epoch
+from trainables.distillation import epoch_positions, signal_for_epoch
 from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_at_once, evaluated_positions
 from trainables.fit import Fit, build_optimizer, fix_threads, laid_out, restore_best, start
 from trainables.pruning import prune
 from trainables.ranking import gradients_for_ranking
 from trainables.recipes import Recipe, TrialConfig
-from trainables.steps import train_epoch
+from trainables.steps import accumulate_gradients, learning_rate, refuse_non_finite
 
 SoftLabels = Callable[[int], np.ndarray | None]
 """The teacher's logits for an epoch, counted from 1: (crops of the training split,); None without a teacher."""
+
+
+def train_epoch(
+    fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: SplitCrops, soft_labels: np.ndarray | None
+) -> dict[str, float]:
+    """Train one epoch in place and return the mean of the loss and its parts.
+
+    Args:
+        fit: Model and optimizer; ``fit.epoch`` is not advanced.
+        config: Seeds, recipe, alpha and temperature.
+        recipe: Resolution and normalisation of the input.
+        crops: The training split.
+        soft_labels: (len(crops),) the teacher's logits by position in the split, when alpha is above 0.
+
+    Raises:
+        FloatingPointError: The loss or a gradient is not finite; the weights are as before that step.
+    """
+    epoch = fit.epoch + 1
+    device, size = torch.device(config.device), config.recipe.batch_size
+    torch.manual_seed(_dropout_seed(config.init_seed, epoch))
+    parameters = epoch_parameters(config.recipe.augmentation, len(crops), seed=config.data_seed, epoch=epoch)
+    positions = epoch_positions(config, crops, epoch)
+    num_steps = math.ceil(len(positions) / size)
+    fit.model.train()
+    sums: dict[str, float] = {}
+    shape = (min(size, len(positions)), 3, recipe.resolution_px, recipe.resolution_px)
+    buffer = torch.empty(shape, device=device, memory_format=torch.channels_last)
+    for step, (at, crops_u8) in enumerate(batches(crops, positions, size)):
+        # crops_u8: (batch, crop_px, crop_px, 3) uint8 -> images: (batch, 3, resolution_px, resolution_px) float32
+        crops_u8, rows = crops_u8.to(device, non_blocking=True), torch.from_numpy(parameters[at]).to(device)
+        images = augment(crops_u8, rows, config.recipe.augmentation, recipe.resolution_px, out=buffer[: len(at)])
+        normalise_in_place(images, recipe.mean, recipe.std)
+        labels = torch.from_numpy(crops.labels[at]).to(device, torch.float32)
+        soft = None if soft_labels is None else torch.from_numpy(soft_labels[at]).to(device)
+        for group in fit.optimizer.param_groups:
+            group["lr"] = learning_rate(config.recipe, epoch=epoch - fit.began, step=step, num_steps=num_steps)
+        fit.optimizer.zero_grad(set_to_none=True)
+        parts = accumulate_gradients(fit, config, images, labels, soft)
+        refuse_non_finite(parts["loss"], fit, epoch=epoch, step=step)
+        if fit.scaler is None:
+            fit.optimizer.step()
+        else:
+            fit.scaler.step(fit.optimizer)  # skipped where a gradient overflowed; the scale is then lowered
+            fit.scaler.update()
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + value * len(at)
+    return {name: total / len(positions) for name, total in sums.items()}
 
 
 def run_epoch(
@@ -177,3 +230,7 @@ def _begin_iteration(
     fit.optimizer = build_optimizer(config.recipe, fit.model)
     fit.began = fit.best_epoch = fit.epoch
     fit.best_val_loss, fit.best_weights = math.inf, {}
+
+
+def _dropout_seed(init_seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([init_seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))

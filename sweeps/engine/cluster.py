@@ -14,7 +14,8 @@ import platform
 import socket
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data_store.errors import InputError
 from data_store.folders import open_folder
 from sweeps.engine import bucket
-from sweeps.engine.nodes import Node, alive
+from sweeps.engine.nodes import Node
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, refuse_too_many_threads
 
 ANSWER_S = 5
@@ -186,20 +187,23 @@ def full(folder: Path, num_bytes: int = NEEDED_BYTES) -> str | None:
     return None
 
 
-def inspect(results: str, *, store: str | None, nodes: Sequence[Node] | None = None) -> list[str]:
+def inspect(
+    results: str, *, store: str | None, nodes: Sequence[Node], given_up: Callable[[], bool] = lambda: False
+) -> list[str]:
     """Let every node look around, refuse what would only fail hours later, and return what is worth a line.
 
     Args:
         results: The results folder, which all nodes must share, or the bucket.
         store: A store that the workers read by themselves (``--residency mmap``), or None.
-        nodes: Those that look; all that there are by default.
+        nodes: Those that look.
+        given_up: Tells whether their answers are still wanted.
 
     Raises:
         InputError: A node does not answer, has other versions, another clock, a full disk, or does not see the
             results or the store; names it.
     """
     began = time.time()
-    reports = ask(results, store=store, nodes=alive() if nodes is None else nodes)
+    reports = ask(results, store=store, nodes=nodes, given_up=given_up)
     refuse(reports, began=began, ended=time.time(), results=results, store=store)
     kinds = {report["cpu"] for report in reports.values()}
     shared = "bucket" if bucket.named(results) else "results folder"
@@ -209,18 +213,21 @@ def inspect(results: str, *, store: str | None, nodes: Sequence[Node] | None = N
     return lines
 
 
-def ask(results: str, *, store: str | None, nodes: Sequence[Node]) -> dict[str, dict[str, Any]]:
+def ask(
+    results: str, *, store: str | None, nodes: Sequence[Node], given_up: Callable[[], bool]
+) -> dict[str, dict[str, Any]]:
     """Let nodes look around, all at the same time, and return what each saw, by its name and address.
 
     Args:
         results: The results folder, or the bucket, in which a file is made for them to see.
         store: A store that the workers read by themselves, or None.
         nodes: Those that look.
+        given_up: Tells whether their answers are still wanted.
 
     Raises:
         InputError: A node does not answer, or cannot run a task.
     """
-    mark, folder = f".cluster-{os.getpid()}", open_folder(results)
+    mark, folder = f".cluster-{uuid.uuid4().hex}", open_folder(results)
     folder.write(mark, b"")
     try:
         task = ray.remote(num_cpus=0, max_retries=0)(look)
@@ -230,7 +237,10 @@ def ask(results: str, *, store: str | None, nodes: Sequence[Node]) -> dict[str, 
             ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}:{node['NodeManagerPort']})"
             for node in nodes
         }
-        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_S)
+        answered, silent, deadline = [], list(asked), time.monotonic() + LOOK_S
+        while silent and time.monotonic() < deadline and not given_up():
+            done, silent = ray.wait(silent, num_returns=len(silent), timeout=1.0)
+            answered += done
         if silent:
             raise InputError(
                 f"every node must answer within {LOOK_S} s, but {asked[silent[0]]} does not; look at its disk and at "

@@ -46,6 +46,7 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
             question=opened["question"],
             results=results,
             tags=opened["tags"],
+            owner=state.owner,
         )
         planned = planned_in(state)
         before = len(state.recorded)
@@ -58,7 +59,7 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
         done = planned.keys() <= state.finished.keys() | ended | out_of_reach(planned, ended)
         measured = {row["graph"]["digest"] for row in state.finished.values()} <= state.latencies.keys()
         if done and measured:
-            ending.close(journal, planned, folder, opened["label"], opened["uri"], tracking)
+            ending.close(journal, planned, folder, opened["uri"], tracking)
         terminal.line("sent", f"{opened['label']}: {len(state.recorded) - before} results")
         return True
 

@@ -111,7 +111,6 @@ def close(
     journal: Journal,
     planned: Mapping[str, PlannedTrial],
     folder: Path,
-    label: str,
     uri: str,
     tracking: "Tracking",
 ) -> None:
@@ -121,7 +120,7 @@ def close(
 
     plots = folder / "plots"
     if journal.state.finished:
-        draw(read_runs(uri, [label]).trials, plots, tracking_uri=uri)
+        draw(read_runs(uri, [tracking.sweep]).trials, plots, tracking_uri=uri)
     plots.mkdir(exist_ok=True)
     failed = [f"- {planned[trial].name} failed: {why}\n" for trial, why in journal.state.failed.items()]
     tracking.close(plots, "\n".join([markdown_table(*result.table(planned, journal.state)), *failed]))

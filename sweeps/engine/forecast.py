@@ -101,8 +101,7 @@ class Forecasts:
             shipped: File of bytes that are known beforehand, if any.
         """
         self.cache = cache
-        self.known_bytes: dict[str, int] = _read(shipped) if shipped else {}
-        self.known_bytes |= _read(cache / "predicted_memory.json")
+        self.known_bytes: dict[str, int] = _read(cache / "predicted_memory.json") | (_read(shipped) if shipped else {})
         self._footprints: dict[str, dict[str, Any]] = _read(cache / "footprints.json")
 
     def bytes_of(self, config: TrialConfig, teacher: tuple[str, int] | None) -> int | None:
@@ -130,10 +129,13 @@ class Forecasts:
         requests = [{"config": shape_of(config), "teacher": teacher} for config, teacher in wanted]
         steps = {"budget_bytes": budget_bytes, "least_rungs": least_rungs, "exactly": exactly}
         answer = _ask({"memory": requests, "steps": steps})
-        for (_, teacher), rows in zip(wanted, answer["memory"], strict=True):
-            for config, need in rows:
-                self.known_bytes[shape_key(from_dict(config), teacher)] = need
-        _write(self.cache / "predicted_memory.json", self.known_bytes)
+        new = {
+            shape_key(from_dict(config), teacher): need
+            for (_, teacher), rows in zip(wanted, answer["memory"], strict=True)
+            for config, need in rows
+        }
+        self.known_bytes |= new
+        _write(self.cache / "predicted_memory.json", new)
 
     def footprints(self, shapes: Iterable[tuple[str, int]], *, device: str, num_threads: int) -> dict[str, Footprint]:
         """Return each network's footprint by ``architecture@resolution_px``, found out where it is not known."""

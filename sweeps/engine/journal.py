@@ -23,7 +23,7 @@ class State:
     """What the events so far amount to.
 
     Attributes:
-        opened: What the sweep is: its name, question, label, tracking store and tags.
+        opened: What the sweep is: its name, question, label, tracking store, tags and owner.
         planned: Name, role and config of each trial, in the order in which they were planned.
         attempts: Starts of each trial.
         finished: The result of each finished trial.
@@ -55,6 +55,11 @@ class State:
     micro_batches: dict[str, int] = field(default_factory=dict)
     latency_fit: dict[str, Any] | None = None
     closed: dict[str, Any] | None = None
+
+    @property
+    def owner(self) -> str:
+        """What tells this journal from all others; nothing before the sweep was opened."""
+        return str(self.opened.get("owner", "")) if self.opened else ""
 
     def apply(self, event: dict[str, Any]) -> None:
         """Take one event in."""

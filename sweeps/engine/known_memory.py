@@ -15,6 +15,7 @@ from sweeps.engine import forecast
 from sweeps.engine.agenda import with_fine_tuning
 from sweeps.engine.forecast import Forecasts
 from sweeps.engine.ladder import Ladder
+from sweeps.engine.resources import budget_bytes
 from sweeps.engine.searching import representatives
 from sweeps.engine.space import PROFILES, Setting, Sweep
 from trainables.recipes import TrialConfig
@@ -30,8 +31,8 @@ SWEEPS = (
     "search",
     "transfer",
 )
-BUDGET_BYTES = 8 * 2**30
-"""The default of ``--gpu-memory-gb``: another budget may need rungs that are not among these."""
+BUDGET_BYTES = budget_bytes("cuda", 8.0, workers=1)
+"""On a GPU, with the default of ``--gpu-memory-gb``: a smaller one may need rungs that are not among these."""
 RUNGS = 2
 """Of each config at least: full and mixed precision, which ``--plan`` shows."""
 

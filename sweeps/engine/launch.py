@@ -30,6 +30,7 @@ from sweeps.engine.searching import representatives
 from sweeps.engine.space import PlannedTrial, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
+from sweeps.engine.tracking_file import make
 from trainables.exporter import Exporter
 from trainables.recipes import TrialConfig
 
@@ -158,20 +159,23 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     starting = "Ray and MLflow" if pending else "MLflow"
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
     with ThreadPoolExecutor(2) as pool:
-        prediction, opening = pool.submit(_predict, launch, pending), None
+        prediction, making, opening = pool.submit(_predict, launch, pending), pool.submit(make, launch.uri), None
         try:
             with held_back(terminal):
                 if pending:
                     from sweeps.engine.ray_start import start_ray
 
                     start_ray(launch.options.address)  # before MLflow, which loads while Ray's workers do
-                opening = pool.submit(_open_tracking, launch)
+                making.result()
+                opening = pool.submit(_open_tracking, launch, journal)
                 tracking = opening.result()
         except KeyboardInterrupt:
             if opening is not None:
                 opening.result().stop([])  # else the sweep's run would be left running
             raise
-        stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep))
+        if tracking.sweep != launch.label:
+            terminal.line("records", f"{tracking.sweep} in MLflow: another results folder has {launch.label} there")
+        stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep, tracking.sweep))
         if stale:
             terminal.line("closed", f"{stale} runs that a sweep which died had left running")
         left = _without_found(launch, journal, pending, tracking, terminal)
@@ -209,16 +213,15 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
         journal.append("latency", graph=graph, latency=values, node=platform.node())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
     if _delivered(launch, courier, terminal):
-        ending.close(journal, launch.planned, launch.folder, launch.label, launch.uri, tracking)
+        ending.close(journal, launch.planned, launch.folder, launch.uri, tracking)
     return 1 if journal.state.failed or exporter.failed else 0
 
 
-def _may_run(launch: Launch, sweep: str) -> bool:
-    """Tell whether another sweep has a driver; one that has no folder here may run elsewhere."""
+def _may_run(launch: Launch, sweep: str, mine: str) -> bool:
+    """Tell whether another sweep than mine has a driver; one that has no folder here may run elsewhere."""
     folder = launch.folder.parent / sweep
-    if launch.bucket is not None:  # its driver is on any machine
-        return sweep != launch.label
-    return not folder.is_dir() or (sweep != launch.label and is_held(folder))
+    elsewhere = launch.bucket is not None or not folder.is_dir()
+    return sweep != mine and (elsewhere or is_held(folder))
 
 
 def _delivered(launch: Launch, courier: Courier, terminal: Terminal) -> bool:
@@ -258,7 +261,7 @@ def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConf
     return {planned.config: launch.ladder.need(planned.config) for planned in pending.values()}
 
 
-def _open_tracking(launch: Launch) -> "Tracking":
+def _open_tracking(launch: Launch, journal: Journal) -> "Tracking":
     from sweeps.engine.tracking import Tracking
 
     return Tracking(
@@ -268,6 +271,7 @@ def _open_tracking(launch: Launch) -> "Tracking":
         question=launch.sweep.question,
         results=launch.options.results,
         tags=tags_of(launch.setting, launch.manifest),
+        owner=journal.state.owner,
     )
 
 

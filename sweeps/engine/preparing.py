@@ -1,6 +1,7 @@
 """From what the user asked for to a sweep that is named, planned and opened: all that comes before the work."""
 
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -119,6 +120,7 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
             tags=tags_of(launch.setting, launch.manifest),
             fresh=launch.options.fresh,
             bucket=launch.bucket,
+            owner=uuid.uuid4().hex,
         )
         if launch.options.fresh:
             name = launch.prefix.removesuffix(f"-{launch.setting.profile.name}")
@@ -229,9 +231,9 @@ def _places(options: Options, device: str) -> int:
     """Return about how many trials run at once, on a cluster two a card: a search suggests no further ahead."""
     if options.address is None:
         return (os.cpu_count() or 1) // options.num_threads
-    from sweeps.engine.nodes import alive, room
+    from sweeps.engine.nodes import alive, num_at_once
 
-    return room(alive(), device, num_threads=options.num_threads, per_card=2)
+    return num_at_once(alive(), device, num_threads=options.num_threads, per_card=2)
 
 
 def _ordered(planned: dict[str, PlannedTrial], options: Options) -> dict[str, PlannedTrial]:

@@ -1,6 +1,7 @@
 """Writes down what Tune reports: to the journal first, then to the courier and the terminal."""
 
 import json
+import platform
 import re
 import time
 from collections.abc import Callable
@@ -314,9 +315,12 @@ class Recorder(tune.Callback):
 
 
 def _full_disk(said: str) -> str:
-    """Return which disk a trial found full, by what its process left: on a cluster any node's may be."""
+    """Return which other machine's disk a trial found full, by what its process left; nothing where it is this one."""
     host = ON_HOST.match(said)
-    return f"a disk of {host[1]} ({said.splitlines()[-1]})" if host else ""
+    if host is None or host[1] == platform.node():
+        return ""
+    words = [line for line in said.splitlines() if room.SAID.search(line)]
+    return f"a disk of {host[1]} ({words[-1]})" if words else f"a disk of {host[1]}"
 
 
 def _open_run(tracking: Tracking, trial: str, planned: PlannedTrial, history: list[dict[str, float]]) -> None:

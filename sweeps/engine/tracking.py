@@ -88,10 +88,23 @@ def _let_in(uri: str, ask: Callable[[], Answer]) -> Answer:
 
 
 class Tracking:
-    """One sweep's parent run and trial runs."""
+    """One sweep's parent run and trial runs.
+
+    Attributes:
+        sweep: The name under which it is recorded: another results folder may have its own already.
+        parent: Id of its run.
+    """
 
     def __init__(
-        self, uri: str, *, experiment: str, sweep: str, results: Path, tags: Mapping[str, str], question: str = ""
+        self,
+        uri: str,
+        *,
+        experiment: str,
+        sweep: str,
+        results: Path,
+        tags: Mapping[str, str],
+        question: str = "",
+        owner: str = "",
     ) -> None:
         """Open the store, made by this process alone before any trial, and the sweep's parent run.
 
@@ -102,6 +115,8 @@ class Tracking:
             results: Artifacts go below it where no server takes them.
             tags: Tags of every run: profile, store and split.
             question: Shown as the experiment's description when it is made.
+            owner: Tells the sweep's journal from all others: two people may give the same command, each with a results
+                folder, and record in the same store.
         """
         from mlflow import MlflowClient
 
@@ -120,11 +135,18 @@ class Tracking:
                 if found
                 else self.client.create_experiment(experiment, location, tags={"mlflow.note.content": question})
             )
-        self.sweep = sweep
-        self.tags = {**tags, "sweep": sweep, "revision": _revision()}
-        self.parent = self._run({"kind": "sweep"}, sweep, {}).info.run_id
+        self.sweep = self._name(sweep, owner)
+        self.tags = {**tags, "sweep": self.sweep, "revision": _revision()}
+        owned = {"owner": owner} if owner else {}
+        self.parent = self._run({"kind": "sweep", **owned}, self.sweep, {}).info.run_id
         self.steps: dict[str, int] = {}
         self.runs: dict[str, str] = {}
+
+    def _name(self, sweep: str, owner: str) -> str:
+        """Return the name that this journal's sweep has in the store, or the first one that no other journal's has."""
+        where = f"tags.`kind` = 'sweep' and tags.`sweep` = '{sweep}'"
+        others = {run.data.tags.get("owner", owner) for run in self.client.search_runs([self.experiment_id], where)}
+        return f"{sweep}-{owner[:6]}" if owner and others and owner not in others else sweep
 
     def start(self, trial: str, planned: PlannedTrial) -> None:
         """Make the trial's run, or take it up again; it is marked as running."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from sweeps.engine.ending import saved_history
 from sweeps.engine.energy import Energy, counter
 from sweeps.engine.interruption import interruptible
 from sweeps.engine.journal import Journal
-from sweeps.engine.nodes import Node, Nodes, room
+from sweeps.engine.nodes import Node, Nodes, alive, num_at_once
 from sweeps.engine.options import Options
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
@@ -93,12 +93,11 @@ def fit(
     """
     start_ray(options.address)
     _log_with_the_rest()
-    store = manifest.store if options.residency == "mmap" else None  # one that each node reads by itself
+    nodes = None
     if options.address is not None:
         least = smallest_object_store()
         terminal.line("crops", preflight(manifest, residency=options.residency, object_store_bytes=least))
-        for line in cluster.inspect(options.bucket or str(options.results), store=store):
-            terminal.line("cluster", line)
+        nodes = _looked_at(options, manifest, terminal)
     crops = put(manifest.store, residency=options.residency)
     by_config = prediction.result()
     have = _capacity(setting, options, list(by_config.values()), num_trials=len(pending))
@@ -116,7 +115,7 @@ def fit(
     )
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # the journal is the state; Tune's own grows with every trial
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(have.workers)  # start all workers at once, not one by one
-    now = _workers_now(setting, options, have, store, terminal.event)
+    now = _workers_now(setting, have, nodes)
     plan = Plan(pending, predicted, have, journal, places, recorder.started, more, now)
     plan.ending, recorder.on_end, recorder.on_retry = recorder.ending, plan.ask_for_more, plan.retry
     plan.look, plan.stopped_before = recorder.take_results, recorder.stopped_before
@@ -146,12 +145,14 @@ def fit(
                 needs = {row.config: plan.predicted[trial] for trial, row in plan.waiting.items()}
                 have = progress.have = _capacity(setting, options, list(needs.values()), num_trials=len(needs))
                 resources.refuse_too_large(list(plan.waiting.values()), needs, have)
-                plan.divide(have, _workers_now(setting, options, have, store, terminal.event))
+                plan.divide(have, _workers_now(setting, have, nodes))
                 terminal.event(f"{have.workers} at a time from here: trials that came later need more memory each")
         except KeyboardInterrupt:
             terminal.event("stopped at once")
         finally:
             watch.stop()
+            if nodes is not None:
+                nodes.close()
             ray.shutdown()
     left = bool(recorder.open or interruption.asked)
     if left:
@@ -160,6 +161,25 @@ def fit(
     if recorder.full_disk:
         raise refusal(recorder.full_disk)
     return not left
+
+
+def _looked_at(options: Options, manifest: Manifest, terminal: Terminal) -> Nodes:
+    """Look at every node of the cluster, and return what looks at those that join.
+
+    Raises:
+        InputError: One of them breaks a rule.
+    """
+    results = options.bucket or str(options.results)
+    store = manifest.store if options.residency == "mmap" else None  # one that each node reads by itself
+    there = alive()
+    for line in cluster.inspect(results, store=store, nodes=there):
+        terminal.line("cluster", line)
+
+    def look(node: Node) -> None:
+        cluster.inspect(results, store=store, nodes=[node], given_up=nodes.closing.is_set)
+
+    nodes = Nodes(there, look, terminal.event)
+    return nodes
 
 
 @contextmanager
@@ -233,18 +253,9 @@ def _capacity(setting: Setting, options: Options, predicted: list[int], *, num_t
     )
 
 
-def _workers_now(
-    setting: Setting, options: Options, have: resources.Capacity, store: str | None, say: Callable[[str], None]
-) -> Callable[[], int] | None:
+def _workers_now(setting: Setting, have: resources.Capacity, nodes: Nodes | None) -> Callable[[], int] | None:
     """Return what counts the trials that the cluster has room for now: nodes leave it and join it."""
-    if options.address is None:
+    if nodes is None:
         return None
-    results = options.bucket or str(options.results)
-
-    def count(nodes: Sequence[Node]) -> int:
-        return room(nodes, setting.device, num_threads=setting.num_threads, per_card=have.per_card)
-
-    def look(node: Node) -> None:
-        cluster.inspect(results, store=store, nodes=[node])
-
-    return Nodes(count, look, say)
+    room = {"num_threads": setting.num_threads, "per_card": have.per_card}
+    return lambda: num_at_once(nodes.usable(), setting.device, **room)

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.hosts import ROOT, Host, Switch, open_switch, wait_until
+from tests.programs import POSTGRES
 from tests.stores import write_store
 from tests.sweeps.alone import trained_alone
 from tests.sweeps.launching import epochs_trained_twice, events, finished_results, has_come_to
@@ -29,7 +30,6 @@ pytestmark = [
 ]
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-POSTGRES = next(Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/postgresql"))
 SMALL = ("--object-store-memory=80000000",)
 WORKER = ("--num-cpus=1", *SMALL)
 
@@ -131,7 +131,6 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def start_postgres(cluster: Cluster) -> Host:
     """Do what PostgreSQL's own image does with its variables: a cluster, a user and a database of that name."""
-    assert (POSTGRES / "postgres").exists(), "PostgreSQL is missing; .ci/run installs it"
     user = int(subprocess.run(["id", "-u", "postgres"], capture_output=True, text=True, check=True).stdout)
     os.chown(cluster.folder / "database", user, user)
     host = cluster.switch.add("postgres", cluster.mounts("postgres"))

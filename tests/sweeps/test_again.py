@@ -1,7 +1,5 @@
 """The same command again, with a flag: what failed is run, values are added, and nothing is repeated."""
 
-import os
-import signal
 import subprocess
 import sys
 from functools import partial
@@ -20,7 +18,8 @@ from tests.sweeps.launching import (
     runs,
     wait_until,
 )
-from tests.sweeps.test_losses import below, running
+from tests.sweeps.test_losses import running
+from trainables.attempts import ATTEMPT_FILE
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -35,11 +34,12 @@ def test_what_failed_is_retried_what_is_added_is_trained_and_the_rest_is_found(
     results = tmp_path / "results"
     monkeypatch.setenv("TINY_SEEDS", "2")
     with running(*command(TINY, store, results, "--max-failures", "0")) as driver:
-        wait_until(partial(has_come_to, results, 2, 0))
-        worker, *_ = below(driver, "ray::ResourceTrainable")
-        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(partial(has_come_to, results, 1, 0))
+        (saved, *_) = results.glob("sweeps/*/trials/*/attempt-0001/epoch-*")
+        (saved.parents[1] / ATTEMPT_FILE).write_text("9")  # a later attempt has it, and this one raises
         said, _ = driver.communicate(timeout=600)
     assert driver.returncode == 1, said
+    assert "was superseded by attempt 9" in said
     (failed,) = [row["trial"] for row in events(results) if row["event"] == "failed"]
     assert len(finished_results(results)) == 1
     assert sorted(run.info.status for run in runs(results, "trial")) == ["FAILED", "FINISHED"]

@@ -121,6 +121,29 @@ def test_runs_of_a_dead_sweep_are_closed_and_those_of_a_live_one_left(tmp_path: 
     assert mine.client.get_run(dead.run_of("t")).info.status == "KILLED"
 
 
+def test_two_people_with_one_command_have_runs_of_their_own(tmp_path: Path) -> None:
+    """Each with a results folder and its journal; the second finds what the first has trained."""
+
+    def opened(owner: str) -> Tracking:
+        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        return Tracking(uri, experiment="kd_alpha", sweep="kd_alpha-demo-0", results=tmp_path, tags={}, owner=owner)
+
+    ann = opened("a" * 32)
+    ann.start("t", TRIAL)
+    bob = opened("b" * 32)
+    assert (ann.sweep, bob.sweep) == ("kd_alpha-demo-0", "kd_alpha-demo-0-bbbbbb")
+    assert bob.close_stale(lambda sweep: sweep != bob.sweep) == 0
+    bob.start("t", TRIAL)
+    assert bob.run_of("t") != ann.run_of("t")
+    ann.client.set_terminated(ann.run_of("t"), "FINISHED")
+    found = bob.trained_elsewhere("t")
+    assert found is not None
+    assert found.info.run_id == ann.run_of("t")
+    for name, first in (("a", ann), ("b", bob)):
+        again = opened(name * 32)
+        assert (again.sweep, again.parent) == (first.sweep, first.parent)
+
+
 def test_other_sweeps_are_asked_for_only_where_there_are_any(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     one, two = (Tracking(uri, experiment="kd_alpha", sweep=name, results=tmp_path, tags={}) for name in ("a", "b"))

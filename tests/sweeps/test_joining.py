@@ -1,4 +1,4 @@
-"""Nodes that join a cluster in mid-sweep: counted when they were looked at, named when they break a rule; no Ray."""
+"""Nodes that join a cluster in mid-sweep: used at once, looked at meanwhile, named when they break a rule; no Ray."""
 
 import threading
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from data_store.errors import InputError
-from sweeps.engine.nodes import AGAIN_S, WATCH_S, Node, Nodes, room
+from sweeps.engine.nodes import AGAIN_S, WATCH_S, Node, Nodes, num_at_once
+
+RULE = "clocks must agree within 60 s, but that of second is 3,600 s ahead"
 
 
 def node(name: str, **resources: float) -> dict[str, Any]:
@@ -14,72 +16,90 @@ def node(name: str, **resources: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("device", "threads", "places"), [("cpu", 2, 3), ("cpu", 4, 1), ("cuda", 1, 4)], ids=["cpu", "threads", "cuda"]
+    ("device", "threads", "trials"), [("cpu", 2, 3), ("cpu", 4, 1), ("cuda", 1, 4)], ids=["cpu", "threads", "cuda"]
 )
-def test_room_is_that_of_all_nodes_and_no_trial_is_split(device: str, threads: int, places: int) -> None:
+def test_all_nodes_count_and_no_trial_is_split(device: str, threads: int, trials: int) -> None:
     nodes = [node("a", CPU=3.0, GPU=1.0), node("b", CPU=5.0, GPU=1.0), node("head")]
-    assert room(nodes, device, num_threads=threads, per_card=2) == places
-    assert room([], device, num_threads=threads, per_card=2) == 1
+    assert num_at_once(nodes, device, num_threads=threads, per_card=2) == trials
+    assert num_at_once([], device, num_threads=threads, per_card=2) == 1
 
 
 class Cluster:
     """Nodes that a test lets join, a clock that it moves, and what was said."""
 
     def __init__(self) -> None:
-        self.nodes = [node("first", CPU=1.0)]
+        self.there = [node("first")]
         self.now = 0.0
-        self.faults: dict[str, str] = {}
+        self.faults: dict[str, Exception] = {}
         self.said: list[str] = []
         self.asked: list[str] = []
         self.answer = threading.Semaphore(0)
-        self.count = Nodes(len, self.look, self.said.append, lambda: list(self.nodes), lambda: self.now)
+        self.nodes = Nodes(self.there, self.look, self.said.append, lambda: list(self.there), lambda: self.now)
 
     def look(self, joined: Node) -> None:
         assert self.answer.acquire(timeout=60)
         self.asked.append(joined["NodeID"])
         if joined["NodeID"] in self.faults:
-            raise InputError(self.faults[joined["NodeID"]])
+            raise self.faults[joined["NodeID"]]
 
-    def later(self, seconds: float = WATCH_S) -> int:
+    def later(self, seconds: float = WATCH_S) -> list[str]:
         self.now += seconds
-        return self.count()
+        return [each["NodeID"] for each in self.nodes.usable()]
 
-    def answered(self) -> int:
-        """Let the node that is asked answer, and return the room at the look after."""
-        looking = [*self.count._looking.values()]
-        self.answer.release()
+    def answered(self) -> list[str]:
+        """Let all nodes that are asked answer, and return those that count at the next look."""
+        looking = [*self.nodes._looking.values()]
+        assert looking
+        self.answer.release(len(looking))
         for future in looking:
             future.exception(timeout=60)
         return self.later()
 
 
-def test_a_node_that_joins_counts_once_it_was_looked_at_and_one_that_leaves_no_longer() -> None:
+def test_a_node_that_joins_counts_at_once_and_one_that_leaves_no_longer() -> None:
     cluster = Cluster()
-    assert cluster.count() == 1
-    cluster.nodes.append(node("second", CPU=1.0))
-    assert cluster.later(WATCH_S / 2) == 1
-    assert cluster.later() == 1
-    assert cluster.asked == []
-    assert cluster.answered() == 2
-    assert cluster.later() == 2
-    assert (cluster.asked, cluster.said) == (["second"], [])
-    del cluster.nodes[0]
-    assert cluster.later() == 1
+    assert cluster.later(0) == ["first"]
+    cluster.there += [node("second"), node("third")]
+    assert cluster.later(WATCH_S / 2) == ["first"]
+    assert cluster.later() == ["first", "second", "third"]
+    assert cluster.answered() == ["first", "second", "third"]
+    assert cluster.later() == ["first", "second", "third"]
+    assert (sorted(cluster.asked), cluster.said) == (["second", "third"], [])
+    del cluster.there[0]
+    assert cluster.later() == ["second", "third"]
+    cluster.nodes.close()
 
 
-def test_a_node_that_breaks_a_rule_is_named_once_and_counts_when_it_keeps_it() -> None:
+@pytest.mark.parametrize("fault", [InputError(RULE), OSError("the bucket is away")], ids=["rule", "bucket"])
+def test_a_node_that_breaks_a_rule_is_named_once_and_counts_again_when_it_keeps_it(fault: Exception) -> None:
     cluster = Cluster()
-    cluster.faults["second"] = "every node must run the driver's versions"
-    cluster.nodes.append(node("second", CPU=1.0))
-    assert cluster.later() == 1
-    assert cluster.answered() == 1
-    assert cluster.said == ["a node that joined is not used: every node must run the driver's versions"]
-    assert cluster.later() == 1
+    cluster.faults["second"] = fault
+    cluster.there.append(node("second"))
+    assert cluster.later() == ["first", "second"]
+    assert cluster.answered() == ["first"]
+    assert cluster.said == [f"a node that joined is not used: {fault}"]
+    assert cluster.later() == ["first"]
     assert cluster.asked == ["second"]
-    assert cluster.later(AGAIN_S) == 1
-    assert cluster.answered() == 1
+    cluster.faults["second"] = type(fault)(str(fault).replace("3,600", "3,601"))
+    assert cluster.later(AGAIN_S) == ["first"]
+    assert cluster.answered() == ["first"]
     assert len(cluster.said) == 1
     cluster.faults.clear()
-    assert cluster.later(AGAIN_S) == 1
-    assert cluster.answered() == 2
+    assert cluster.later(AGAIN_S) == ["first"]
+    assert cluster.answered() == ["first", "second"]
     assert cluster.asked == ["second"] * 3
+    cluster.nodes.close()
+
+
+def test_a_sweep_that_ends_asks_no_node_any_more() -> None:
+    cluster = Cluster()
+    cluster.there.append(node("second"))
+    cluster.later()
+    closing = threading.Thread(target=cluster.nodes.close)
+    closing.start()
+    assert cluster.nodes.closing.wait(60)
+    cluster.answer.release()
+    closing.join(60)
+    assert not closing.is_alive()
+    with pytest.raises(RuntimeError):
+        cluster.nodes._pool.submit(print)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import kd_alpha
 from sweeps.engine import fitting
 from sweeps.engine.forecast import Forecasts, shape_key
 from sweeps.engine.known_memory import BUDGET_BYTES, RUNGS, SWEEPS, wanted
 from sweeps.engine.ladder import Ladder
+from sweeps.engine.resources import budget_bytes
 from sweeps.engine.space import PROFILES, Setting
-from tests.sweeps.test_spaces import FILES
+from tests.sweeps.test_spaces import FILES, sweep
 
 REMEDY = "run: python -m sweeps.engine.known_memory"
 
@@ -26,13 +26,18 @@ def test_all_that_the_sweeps_begin_with_is_known(tmp_path: Path) -> None:
     assert wanted().keys() <= known.keys(), REMEDY
 
 
-def test_a_first_launch_is_planned_without_a_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_first_launch_is_planned_without_a_prediction(
+    name: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(subprocess, "run", None)  # a process that predicts would raise
     for profile in PROFILES.values():
-        ladder = Ladder(BUDGET_BYTES, Forecasts(tmp_path), "", {})
-        setting = Setting(profile=profile, seed=3, store_digest="", device="cuda", num_threads=2, fit=ladder)
-        planned = fitting.planned(partial(kd_alpha.trials, setting), ladder, lambda: pytest.fail("Ray"))
-        assert all(ladder.need(trial.config) < BUDGET_BYTES for trial in planned)
+        budget = budget_bytes(device, 8.0, workers=1)
+        ladder = Ladder(budget, Forecasts(tmp_path), "", {})
+        setting = Setting(profile=profile, seed=3, store_digest="", device=device, num_threads=2, fit=ladder)
+        planned = fitting.planned(partial(sweep(name).trials, setting), ladder, lambda: pytest.fail("Ray"))
+        assert all(ladder.need(trial.config) <= budget for trial in planned)
     assert not any(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -203,6 +204,7 @@ FULL = "OSError: [Errno 28] No space left on device"
     ("said", "disk"),
     [
         (f"on node-7:\nTraceback\n{FULL}", f"a disk of node-7 ({FULL})"),
+        (f"on {platform.node()}:\nTraceback\n{FULL}", "the disk of "),
         (f"Traceback\n{FULL}", "the disk of "),
         ("", "the disk of "),
     ],

@@ -18,7 +18,8 @@ from trainables.augmentation import augment, epoch_parameters, to_float
 from trainables.distillation import distillation_loss, epoch_positions, signal_for_epoch, teacher_logits
 from trainables.fit import start
 from trainables.recipes import DEMO_TRAINING, TrialConfig
-from trainables.steps import accumulate_gradients, train_epoch
+from trainables.steps import accumulate_gradients
+from trainables.training import train_epoch
 
 CONFIG = TrialConfig(
     architecture="Lite0",

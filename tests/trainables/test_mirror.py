@@ -14,7 +14,7 @@ from trainables import mirror as mirrors
 from trainables import training
 from trainables.architectures import build
 from trainables.artifacts import load_model, recipe_for, save_model
-from trainables.attempts import claim, latest_checkpoint
+from trainables.attempts import ON_HOST, claim, latest_checkpoint
 from trainables.distillation import signal_for_epoch
 from trainables.fit import restore_best
 from trainables.mirror import Mirror, tried
@@ -156,7 +156,9 @@ def test_a_trial_moves_between_nodes_that_share_nothing_but_the_bucket(
     assert [second.step()["complete"] for _ in range(2)] == [False, True]
     second.cleanup()
     driver.refresh(folder)
-    assert "superseded" in (folder / "attempt-0001" / "error.txt").read_text()
+    said = (folder / "attempt-0001" / "error.txt").read_text()
+    assert "superseded" in said
+    assert ON_HOST.match(said)
     assert {path.name for path in (folder / "attempt-0002").iterdir()} >= {"model", "predictions.arrow", "result.json"}
     alone = training.train(CONFIG, crops)
     restore_best(alone)

@@ -10,7 +10,7 @@ from trainables import checkpoints, precision
 from trainables.artifacts import recipe_for
 from trainables.fit import Fit, start
 from trainables.recipes import DEMO_TRAINING, TrialConfig
-from trainables.steps import train_epoch
+from trainables.training import train_epoch
 
 CONFIG = TrialConfig(
     architecture="Lite0", resolution_px=64, recipe=replace(DEMO_TRAINING, batch_size=16), data_seed=3, init_seed=4

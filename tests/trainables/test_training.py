@@ -16,8 +16,8 @@ from trainables import metric_keys as keys
 from trainables.artifacts import recipe_for
 from trainables.fit import Fit, restore_best, start
 from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
-from trainables.steps import accumulate_gradients, learning_rate, train_epoch
-from trainables.training import finished, run_epoch
+from trainables.steps import accumulate_gradients, learning_rate
+from trainables.training import finished, run_epoch, train_epoch
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 RECIPES = (DEMO_TRAINING, THESIS_TRAINING, THESIS_FINE_TUNING)
