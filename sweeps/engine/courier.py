@@ -24,16 +24,22 @@ Delivery = Callable[["Tracking"], None]
 
 
 class Courier:
-    """A thread that delivers records in the order in which they are given."""
+    """A thread that delivers records in the order in which they are given.
 
-    def __init__(self, tracking: "Tracking", terminal: Terminal) -> None:
+    Attributes:
+        tracking: The store, once something was delivered.
+    """
+
+    tracking: "Tracking"
+
+    def __init__(self, opened: Callable[[], "Tracking"], terminal: Terminal) -> None:
         """Start the thread.
 
         Args:
-            tracking: Used by this thread alone from now on.
+            opened: Returns the store, which this thread alone uses from now on; waits where it is not yet there.
             terminal: Told when the server goes away and when it is back.
         """
-        self.tracking = tracking
+        self._opened = opened
         self.terminal = terminal
         self.away = False
         self.failed: Exception | None = None
@@ -67,6 +73,11 @@ class Courier:
         self._stopping.set()
 
     def _run(self) -> None:
+        try:
+            self.tracking = self._opened()
+        except Exception as error:  # noqa: BLE001 # told by ``flush``
+            self.failed = error
+            return
         while not self._stopping.is_set():
             try:
                 delivery = self._waiting.get(timeout=0.2)

@@ -30,7 +30,7 @@ from sweeps.engine.searching import representatives
 from sweeps.engine.space import PlannedTrial, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
-from sweeps.engine.tracking_file import make
+from sweeps.engine.tracking_file import is_new, make
 from trainables.exporter import Exporter
 from trainables.recipes import TrialConfig
 
@@ -158,34 +158,32 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
         terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
     starting = "Ray and MLflow" if pending else "MLflow"
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
-    with ThreadPoolExecutor(2) as pool:
-        prediction, making, opening = pool.submit(_predict, launch, pending), pool.submit(make, launch.uri), None
+    with ThreadPoolExecutor(3) as pool:
+        prediction, opening = pool.submit(_predict, launch, pending), None
+        new = is_new(launch.uri)
+        making = pool.submit(make, launch.uri)
         try:
             with held_back(terminal):
                 if pending:
                     from sweeps.engine.ray_start import start_ray
 
                     start_ray(launch.options.address)  # before MLflow, which loads while Ray's workers do
-                making.result()
-                opening = pool.submit(_open_tracking, launch, journal)
-                tracking = opening.result()
+                opening = pool.submit(_open_tracking, launch, journal, making)
+                if not (new and pending):
+                    opening.result()
         except KeyboardInterrupt:
             if opening is not None:
                 opening.result().stop([])  # else the sweep's run would be left running
             raise
-        if tracking.sweep != launch.label:
-            terminal.line("records", f"{tracking.sweep} in MLflow: another results folder has {launch.label} there")
-        stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep, tracking.sweep))
-        if stale:
-            terminal.line("closed", f"{stale} runs that a sweep which died had left running")
-        left = _without_found(launch, journal, pending, tracking, terminal)
+        # In a new file is nothing to find: training does not wait for its tables.
+        left = pending if new and pending else _without_found(launch, journal, pending, opening.result(), terminal)
         if not left.keys() <= pending.keys():
             prediction = pool.submit(_predict, launch, left)
         if pending and not left:
             import ray
 
             ray.shutdown()  # all were found: latencies are measured on a quiet machine
-        courier = Courier(tracking, terminal)
+        courier = Courier(opening.result, terminal)
         try:
             with ending.exporting(journal, launch.places) as exporter:
                 if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):
@@ -202,7 +200,6 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
 
 def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter, terminal: Terminal) -> int:
     """Score, measure, record and draw what was trained; return the exit code."""
-    tracking = courier.tracking
     for trial, row in launch.planned.items():
         folder = launch.places.model(trial, journal.state)
         if folder in exporter.failed:
@@ -213,7 +210,7 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
         journal.append("latency", graph=graph, latency=values, node=platform.node())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
     if _delivered(launch, courier, terminal):
-        ending.close(journal, launch.planned, launch.folder, launch.uri, tracking)
+        ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
     return 1 if journal.state.failed or exporter.failed else 0
 
 
@@ -245,9 +242,14 @@ def _without_found(
     tracking: "Tracking",
     terminal: Terminal,
 ) -> dict[str, PlannedTrial]:
-    """Take over what other sweeps have trained, and what is then called for; return what is left to train."""
+    """Close the runs of sweeps that died, take over what others have trained, and return what is left to train."""
     from sweeps.engine.found import take_over
 
+    if tracking.sweep != launch.label:
+        terminal.line("records", f"{tracking.sweep} in MLflow: another results folder has {launch.label} there")
+    stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep, tracking.sweep))
+    if stale:
+        terminal.line("closed", f"{stale} runs that a sweep which died had left running")
     if _is_fresh(journal):
         return pending
     while found := take_over(pending, journal, launch.places, tracking, terminal):
@@ -261,7 +263,8 @@ def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConf
     return {planned.config: launch.ladder.need(planned.config) for planned in pending.values()}
 
 
-def _open_tracking(launch: Launch, journal: Journal) -> "Tracking":
+def _open_tracking(launch: Launch, journal: Journal, making: Future[None]) -> "Tracking":
+    making.result()
     from sweeps.engine.tracking import Tracking
 
     return Tracking(

@@ -10,6 +10,13 @@ from pathlib import Path
 from trainables.apart import run_apart
 
 SCHEME = "sqlite:///"
+NICENESS = 19
+"""Ray's workers, who load meanwhile and then train, run at 15."""
+
+
+def is_new(uri: str) -> bool:
+    """Tell whether a store is a file that is not there."""
+    return uri.startswith(SCHEME) and not Path(uri.removeprefix(SCHEME)).exists()
 
 
 def make(uri: str) -> None:
@@ -21,12 +28,13 @@ def make(uri: str) -> None:
     Raises:
         RuntimeError: It cannot be written.
     """
-    if uri.startswith(SCHEME) and not Path(uri.removeprefix(SCHEME)).exists():
+    if is_new(uri):
         run_apart("sweeps.engine.tracking_file", uri.removeprefix(SCHEME), failure="MLflow's tables cannot be made")
 
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which waits for this
+    os.nice(NICENESS)
     from mlflow import MlflowClient
 
     file = Path(sys.argv[1])

@@ -64,7 +64,7 @@ def test_eight_trials_at_once_and_a_restart_lose_and_double_nothing(
         server.await_answer()
         tags = {"store": "/data/faces", "store_digest": "d" * 64, "profile": "demo"}
         tracking = Tracking(server.uri, experiment="eight", sweep="eight-demo-0", results=tmp_path, tags=tags)
-        courier = Courier(tracking, Terminal(screen))
+        courier = Courier(lambda: tracking, Terminal(screen))
 
         def trial(number: int) -> None:
             attempt, history = tmp_path / f"attempt-{number}", []

@@ -1,7 +1,5 @@
 """The same command again, with a flag: what failed is run, values are added, and nothing is repeated."""
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -87,12 +85,3 @@ def test_a_plan_shows_what_each_trial_needs_and_trains_nothing(store: Path, tmp_
     assert "3,372,289" in rows["alpha=0.25"]
     assert "nothing was trained" in done.stdout
     assert not (tmp_path / "sweeps").exists()
-
-
-def test_a_search_says_what_no_model_of_it_can_be(store: Path, tmp_path: Path) -> None:
-    where = ["--store", str(store), "--results", str(tmp_path), "--profile", "demo"]
-    script = [sys.executable, str(KD_ALPHA.with_name("search.py")), *where]
-    done = subprocess.run([*script, "--max-size-mb", "1"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: a model must keep to --max-size-mb 1")
-    assert done.stderr.count("\n") == 1

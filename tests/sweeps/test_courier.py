@@ -36,7 +36,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_records_wait_in_order_while_the_server_is_away(tmp_path: Path) -> None:
     screen, store, arrived, away = io.StringIO(), Store(), [], [True]
-    courier = Courier(store, Terminal(screen))  # type: ignore[arg-type]
+    courier = Courier(lambda: store, Terminal(screen))  # type: ignore[arg-type, return-value]
 
     def delivery(number: int) -> Any:  # noqa: ANN401
         def deliver(_: object) -> None:
@@ -60,7 +60,7 @@ def test_records_wait_in_order_while_the_server_is_away(tmp_path: Path) -> None:
 
 
 def test_a_record_that_is_refused_for_good_is_an_error_and_not_dropped_in_silence() -> None:
-    courier = Courier(Store(), Terminal(io.StringIO()))  # type: ignore[arg-type]
+    courier = Courier(Store, Terminal(io.StringIO()))  # type: ignore[arg-type]
 
     def refused(_: object) -> None:
         raise ValueError("no such key")
@@ -94,7 +94,7 @@ def test_an_answer_that_was_lost_doubles_no_step(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(tracking, "_log", log_and_lose)
     history = [{"epoch/train_loss": 1.0 / epoch} for epoch in (1, 2, 3)]
-    courier = Courier(tracking, Terminal(io.StringIO()))
+    courier = Courier(lambda: tracking, Terminal(io.StringIO()))
     courier.put(lambda tracking: tracking.start(trial, TRIAL))
     courier.put(lambda tracking: tracking.curves(trial, history))
     assert courier.flush(60)
@@ -157,7 +157,7 @@ def test_other_sweeps_are_asked_for_only_where_there_are_any(tmp_path: Path) -> 
 
 
 def test_a_store_that_answers_slowly_is_waited_for_and_a_stopped_courier_is_not() -> None:
-    courier = Courier(Store(), Terminal(io.StringIO()))  # type: ignore[arg-type]
+    courier = Courier(Store, Terminal(io.StringIO()))  # type: ignore[arg-type]
     for _ in range(6):
         courier.put(lambda _: time.sleep(0.1))
     assert courier.flush(0.2)  # half a second, of which it was never away
