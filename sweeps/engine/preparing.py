@@ -96,7 +96,7 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
     Returns the launch, with what its trials depend on and only the journal knows.
 
     Raises:
-        InputError: It was begun with another tracking store.
+        InputError: It was begun with another tracking store, or the crops do not fit this machine.
     """
     opened = journal.state.opened
     if opened is not None and launch.bucket is None and not _same_store(opened["uri"], launch):
@@ -105,6 +105,8 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
             f"command has {launch.uri}; give --tracking-uri {opened['uri']}, or --fresh to start over"
         )
     if opened is None:
+        if launch.options.address is None:  # a first launch trains: crops that do not fit are refused before it is one
+            preflight(launch.manifest, residency=launch.options.residency)
         others = [path.parent.name for path in shelf.journals(launch.options.results, f"{launch.prefix}-")]
         others = [other for other in others if other != launch.label]
         if others:
