@@ -137,9 +137,6 @@ class Exporter:
 
 def _main() -> None:
     os.nice(NICENESS)
-    if hasattr(os, "SCHED_IDLE"):  # Linux: beside Ray's workers, niceness alone would leave it a third of a CPU
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
     import torch
 
