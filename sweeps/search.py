@@ -9,7 +9,7 @@ again when a model is pruned. Trials that fall behind others of like cost are st
     python sweeps/search.py --store ~/faces --trials 100 --max-latency-ms 20
     python sweeps/search.py                            # built-in data set, 20 points
     python sweeps/search.py --search nsga2 --seeds 3   # another search, over three seeds as one more axis
-    python sweeps/search.py --smoke                    # three trials of one step each
+    python sweeps/search.py --smoke                    # a few trials of one step each
 
 Cost and outcome: no search was run to its end yet. A point costs what a trial of the other sweeps does, a pruned one
 two; ``--plan`` tells.
