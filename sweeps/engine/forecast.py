@@ -1,8 +1,8 @@
 """What trials will need, found out without training: bytes, and for ``--plan`` and searches also work and time.
 
 Everything is cached by what it depends on; the memory of the shipped sweeps' trials is known beforehand
-(``known_memory``). What neither has is computed by ``python -m sweeps.engine.forecast``,
-a process of its own, because it needs torch: a JSON request on standard input, a JSON answer on standard output.
+(``known_memory``). What neither has is computed by ``python -m sweeps.engine.forecast``, a process of its own, because
+it needs torch: a JSON request on standard input, a JSON answer on standard output.
 """
 
 import json

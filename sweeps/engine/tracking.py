@@ -143,7 +143,7 @@ class Tracking:
         self.runs: dict[str, str] = {}
 
     def _name(self, sweep: str, owner: str) -> str:
-        """Return the name that this journal's sweep has in the store, or the first one that no other journal's has."""
+        """Return the name that this journal's sweep has in the store, told apart where another journal has it first."""
         where = f"tags.`kind` = 'sweep' and tags.`sweep` = '{sweep}'"
         others = {run.data.tags.get("owner", owner) for run in self.client.search_runs([self.experiment_id], where)}
         return f"{sweep}-{owner[:6]}" if owner and others and owner not in others else sweep

@@ -23,7 +23,9 @@ def test_every_sweep_that_there_is_counts() -> None:
 
 def test_all_that_the_sweeps_begin_with_is_known(tmp_path: Path) -> None:
     known = Forecasts(tmp_path).known_bytes
-    assert wanted().keys() <= known.keys(), REMEDY
+    shapes = wanted().keys()
+    assert shapes
+    assert shapes <= known.keys(), REMEDY
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -37,6 +39,7 @@ def test_a_first_launch_is_planned_without_a_prediction(
         ladder = Ladder(budget, Forecasts(tmp_path), "", {})
         setting = Setting(profile=profile, seed=3, store_digest="", device=device, num_threads=2, fit=ladder)
         planned = fitting.planned(partial(sweep(name).trials, setting), ladder, lambda: pytest.fail("Ray"))
+        assert planned
         assert all(ladder.need(trial.config) <= budget for trial in planned)
     assert not any(tmp_path.iterdir())
 

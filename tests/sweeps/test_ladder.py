@@ -112,7 +112,7 @@ def test_b3_at_300_px_fits_8_gib_by_mixed_precision_and_is_predicted_once(
     assert [rung_name(trial.config) for trial in planned] == ["amp"]
     assert all(climb.need(trial.config) <= 8 * GIB for trial in planned)
     monkeypatch.setattr(subprocess, "run", None)  # a second process would raise
-    again = Ladder(8 * GIB, Forecasts(tmp_path), "s", {})
+    again = Ladder(8 * GIB, Forecasts(tmp_path, shipped=None), "s", {})
     setting = replace(PLAIN, fit=again)
     assert fitting.planned(lambda: largest(setting), again, lambda: None) == planned
 
