@@ -33,7 +33,8 @@ class Exporter:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="exporter")
         self._lock = threading.Lock()
-        self._jobs: dict[Path, Future[None]] = {}
+        self._folders: set[Path] = set()
+        self._told: list[Future[None]] = []
         self.failed: dict[Path, str] = {}
         """Folders whose model could not be exported, and why."""
         self._process: subprocess.Popen[str] | None = None
@@ -45,28 +46,33 @@ class Exporter:
 
         A model that cannot be exported is in ``failed`` then; of one that ``stop`` left undone nothing is said.
         """
-        with self._lock:
-            if folder not in self._jobs:
-                self._jobs[folder] = self._pool.submit(self._try, folder)
-            job = self._jobs[folder]
-        job.add_done_callback(lambda _: then() if folder in self.failed or (folder / ONNX_FILE).exists() else None)
+        if folder not in self._folders:
+            self._folders.add(folder)
+            self._pool.submit(self._try, folder)
+        self._told.append(self._pool.submit(self._tell, folder, then))  # the pool's one thread comes to it after that
 
     def finish(self, seconds: float | None = None) -> bool:
-        """Wait for all that was put; return False when it was not done after so many seconds."""
-        with self._lock:
-            jobs = list(self._jobs.values())
-        return not wait(jobs, timeout=seconds).not_done
+        """Wait for all that was put, and told; return False when it was not done after so many seconds."""
+        done, left = wait(self._told, timeout=seconds)
+        for told in done:
+            told.result()
+        return not left
 
     def stop(self) -> None:
         """End the process; what it had not done stays undone."""
-        self._stopped = True
+        with self._lock:
+            self._stopped = True  # from here on none is started
+            if self._process is not None:
+                self._process.kill()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if (process := self._process) is not None:
-            process.kill()
         self._pool.shutdown()  # the job that it was at has ended with it
         self._bury()
         if self._errors is not None:
             self._errors.close()
+
+    def _tell(self, folder: Path, then: Callable[[], object]) -> None:
+        if folder in self.failed or (folder / ONNX_FILE).exists():
+            then()
 
     def _try(self, folder: Path) -> None:
         try:
@@ -89,17 +95,17 @@ class Exporter:
 
     def _ask(self, folder: Path) -> str | None:
         """Return the process's answer, None when it died."""
-        if self._stopped:
-            return None
-        if self._process is None:
-            self._process = self._started()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        with self._lock:
+            if self._stopped:
+                return None
+            process = self._process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
         answer = ""
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{folder.resolve()}\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            process.stdin.write(f"{folder.resolve()}\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
         if not answer.endswith("\n"):
             self._bury()
             return None
@@ -107,7 +113,8 @@ class Exporter:
 
     def _bury(self) -> None:
         """Take leave of a process that has died, or is to die now."""
-        process, self._process = self._process, None
+        with self._lock:
+            process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()

@@ -1,6 +1,9 @@
 import os
 import re
 import signal
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,10 +71,22 @@ def test_models_are_exported_one_after_another_by_one_process_that_may_die(expor
     assert re.fullmatch(r"InputError: .*recipe\.json is missing.*", reason)
 
 
-def test_a_stopped_exporter_leaves_no_half_a_file_and_no_process(tmp_path: Path) -> None:
+def test_a_stopped_exporter_leaves_no_half_a_file_and_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, exporter = saved(tmp_path / "model"), Exporter()
+    starting, start = threading.Event(), exporter._started
+
+    def started() -> subprocess.Popen[str]:
+        process = start()
+        starting.set()
+        time.sleep(0.2)  # it runs, and the exporter knows nothing of it yet
+        return process
+
+    monkeypatch.setattr(exporter, "_started", started)
     exporter.put(folder)
     assert not exporter.finish(0.0)
+    assert starting.wait(30.0)
     exporter.stop()
     assert not (folder / ONNX_FILE).exists()
     assert exporter._process is None or exporter._process.poll() is not None
