@@ -37,7 +37,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench_training_") as temporary:
         store = write_store(Path(temporary) / "store", NUM_CROPS, crop_px=CROP_PX)
         with (
-            context.Pool(PROCESSES, initializer=_prepare, initargs=(store, 1)) as trials,
+            context.Pool(PROCESSES, initializer=_prepare_trial, initargs=(store,)) as trials,
             context.Pool(1, initializer=_prepare, initargs=(store, PROCESSES)) as loop,
         ):
             measured = [_round(trials, loop, Path(temporary) / f"signals-{counted}") for counted in range(ROUNDS + 1)][
@@ -99,6 +99,14 @@ def _round(trials: Any, loop: Any, signals: Path) -> dict[str, float]:  # noqa: 
         "distilled": trials.apply(_trial, ((0.5, str(signals)),)),
         "bare": trials.apply(_bare_steps),
     }
+
+
+def _prepare_trial(store: str) -> None:
+    """Load all that a trial needs, with memory handled as a sweep's worker does; the thesis's loop has it as it is."""
+    from trainables.allocator import keep_freed
+
+    keep_freed()
+    _prepare(store, 1)
 
 
 def _prepare(store: str, num_threads: int) -> None:

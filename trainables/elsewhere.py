@@ -70,6 +70,7 @@ def scored_elsewhere(
 
 def _main() -> None:
     from data_store.resident import open_mmap
+    from trainables.allocator import keep_freed
     from trainables.artifacts import load_model
     from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_positions
     from trainables.fit import fix_threads, laid_out
@@ -77,6 +78,7 @@ def _main() -> None:
 
     request = json.loads(sys.argv[1])
     fix_threads(request["num_threads"])
+    keep_freed()
     limit = request["max_batches"]
     crops = open_mmap(request["store"]).split("test")
     at = evaluated_positions(len(crops), batch_size=EVALUATION_BATCH, max_batches=limit)

@@ -92,6 +92,7 @@ class DetectorTrial(tune.Trainable):
 
     ending: "_Ending | None" = None
     """Makes the result of the trial before this one."""
+    sizes: tuple[object, ...] = ()
 
     def setup(self, config: dict[str, Any], store: "ResidentRefs | None" = None) -> None:
         """Load the assignment in ``config["assignment"]``, and its last checkpoint; writes nothing.
@@ -101,6 +102,7 @@ class DetectorTrial(tune.Trainable):
             store: The crops in the object store; kept when the process takes up another trial.
         """
         from data_store.resident import attach
+        from trainables.allocator import give_back, keep_freed
         from trainables.artifacts import load_model, recipe_for
         from trainables.checkpoints import restore
         from trainables.data_rules import check_crops
@@ -114,6 +116,10 @@ class DetectorTrial(tune.Trainable):
                 if needed:
                     self.mirror.pull(Path(needed))
             self.trial = from_dict(self.assignment.config)
+            keep_freed()
+            if (sizes := _sizes(self.trial)) != self.sizes:
+                give_back()  # a smaller network would not use it all, another process may
+            self.sizes = sizes
             if self.trial.device == "cuda":
                 from trainables.gpu_memory import begin_trial
 
@@ -214,6 +220,11 @@ class DetectorTrial(tune.Trainable):
             epoch=epoch,
             mirror=self.mirror,
         )
+
+
+def _sizes(config: "TrialConfig") -> tuple[object, ...]:
+    """Return what decides how large the blocks of memory are that a trial's steps ask for."""
+    return config.architecture, config.resolution_px, config.recipe.batch_size, config.micro_batch
 
 
 _BEHIND = ThreadPoolExecutor(1, thread_name_prefix="ending")

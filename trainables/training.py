@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from data_store.resident import Crops, SplitCrops, batches
 from trainables import metric_keys as keys
+from trainables.allocator import give_back, keep_freed
 from trainables.architectures import normalise_in_place
 from trainables.artifact_files import ModelRecipe
 from trainables.artifacts import load_model, recipe_for
@@ -178,6 +179,7 @@ def train(
         after_epoch: Called after each epoch.
     """
     fix_threads(config.num_threads)
+    keep_freed()
     check_crops(crops, config)
     recipe = recipe_for(config.architecture, config.resolution_px)
     fit = start(config, start_folder)
@@ -191,6 +193,7 @@ def train(
         while not finished(fit, config):
             advance(fit, config, recipe, crops.split("train"), crops.split("val"), soft_labels)
             after_epoch(fit)
+    give_back()
     return fit
 
 

@@ -32,12 +32,13 @@ class Courier:
 
     tracking: "Tracking"
 
-    def __init__(self, opened: Callable[[], "Tracking"], terminal: Terminal) -> None:
+    def __init__(self, opened: Callable[[], "Tracking"], terminal: Terminal, *, held: bool = False) -> None:
         """Start the thread.
 
         Args:
-            opened: Returns the store, which this thread alone uses from now on; waits where it is not yet there.
+            opened: Returns the store, which this thread alone uses from now on.
             terminal: Told when the server goes away and when it is back.
+            held: Open the store at ``begin``, or when somebody waits for the records; otherwise at once.
         """
         self._opened = opened
         self.terminal = terminal
@@ -45,7 +46,19 @@ class Courier:
         self.failed: Exception | None = None
         self._waiting: queue.Queue[Delivery] = queue.Queue()
         self._stopping = threading.Event()
+        self._begun = threading.Event()
+        if not held:
+            self.begin()
         threading.Thread(target=self._run, name="courier", daemon=True).start()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the store is open, or opens."""
+        return self._begun.is_set()
+
+    def begin(self) -> None:
+        """Open the store, unless it is."""
+        self._begun.set()
 
     def put(self, delivery: Delivery) -> None:
         """Hand over a record; returns at once."""
@@ -57,6 +70,7 @@ class Courier:
         Raises:
             Exception: A delivery was refused for good, which is an error of ours.
         """
+        self.begin()
         deadline = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and self.failed is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -71,8 +85,12 @@ class Courier:
     def stop(self) -> None:
         """Begin no further delivery."""
         self._stopping.set()
+        self._begun.set()
 
     def _run(self) -> None:
+        self._begun.wait()
+        if self._stopping.is_set():
+            return
         try:
             self.tracking = self._opened()
         except Exception as error:  # noqa: BLE001 # told by ``flush``

@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,32 +159,32 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
         terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
     starting = "Ray and MLflow" if pending else "MLflow"
     terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
-    with ThreadPoolExecutor(3) as pool:
+    # In a new file is nothing to find: its tables are made, and MLflow is loaded, when the workers have loaded.
+    new = bool(pending) and is_new(launch.uri)
+    with ThreadPoolExecutor(2) as pool:
         prediction, opening = pool.submit(_predict, launch, pending), None
-        new = is_new(launch.uri)
-        making = pool.submit(make, launch.uri)
         try:
             with held_back(terminal):
                 if pending:
                     from sweeps.engine.ray_start import start_ray
 
                     start_ray(launch.options.address)  # before MLflow, which loads while Ray's workers do
-                opening = pool.submit(_open_tracking, launch, journal, making)
-                if not (new and pending):
+                if not new:
+                    opening = pool.submit(_open_tracking, launch, journal)
                     opening.result()
         except KeyboardInterrupt:
             if opening is not None:
                 opening.result().stop([])  # else the sweep's run would be left running
             raise
-        # In a new file is nothing to find: training does not wait for its tables.
-        left = pending if new and pending else _without_found(launch, journal, pending, opening.result(), terminal)
+        left = pending if opening is None else _without_found(launch, journal, pending, opening.result(), terminal)
         if not left.keys() <= pending.keys():
             prediction = pool.submit(_predict, launch, left)
         if pending and not left:
             import ray
 
             ray.shutdown()  # all were found: latencies are measured on a quiet machine
-        courier = Courier(opening.result, terminal)
+        opened = partial(_open_tracking, launch, journal) if opening is None else opening.result
+        courier = Courier(opened, terminal, held=new)
         try:
             with ending.exporting(journal, launch.places) as exporter:
                 if left and not _train(launch, journal, left, prediction, courier, exporter, terminal):
@@ -192,8 +193,9 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
                 exporter.finish()
             return _end(launch, journal, courier, exporter, terminal)
         except KeyboardInterrupt:
-            courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
-            _delivered(launch, courier, terminal)
+            if courier.begun:  # else nothing is there that would be left running
+                courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
+                _delivered(launch, courier, terminal)
             terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
             return INTERRUPTED
 
@@ -263,8 +265,8 @@ def _predict(launch: Launch, pending: dict[str, PlannedTrial]) -> dict[TrialConf
     return {planned.config: launch.ladder.need(planned.config) for planned in pending.values()}
 
 
-def _open_tracking(launch: Launch, journal: Journal, making: Future[None]) -> "Tracking":
-    making.result()
+def _open_tracking(launch: Launch, journal: Journal) -> "Tracking":
+    make(launch.uri)
     from sweeps.engine.tracking import Tracking
 
     return Tracking(

@@ -121,6 +121,10 @@ class Recorder(tune.Callback):
         if history:
             self.terminal.event(f"{planned.name:<12} goes on after epoch {len(history)}")
 
+    def on_trial_start(self, **_: object) -> None:  # type: ignore[override]
+        """Let tracking load, whose store may not be there yet: a worker has loaded."""
+        self.courier.begin()
+
     def stopped_before(self, trial: str, planned: PlannedTrial) -> bool:
         """Judge the epochs that an earlier attempt saved and nobody judged; take a trial in that is stopped by them."""
         history = saved_history(trial, self.places)

@@ -1,4 +1,4 @@
-"""A new file for MLflow's records: a process of its own makes its tables while Ray starts, and it appears whole."""
+"""A new file for MLflow's records: a process of its own makes its tables while trials train, and it appears whole."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from trainables.apart import run_apart
 
 SCHEME = "sqlite:///"
 NICENESS = 19
-"""Ray's workers, who load meanwhile and then train, run at 15."""
+"""Ray's workers, who train meanwhile, run at 15."""
 
 
 def is_new(uri: str) -> bool:

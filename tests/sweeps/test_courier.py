@@ -1,6 +1,7 @@
 """Records wait for a server that is away, keep their order, and arrive once; no server is started."""
 
 import io
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,33 @@ def test_records_wait_in_order_while_the_server_is_away(tmp_path: Path) -> None:
     assert screen.getvalue().count("does not answer") == 1
     assert screen.getvalue().count("answers again") == 1
     courier.stop()
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["begun", "awaited"])
+def test_a_held_courier_opens_its_store_when_it_is_told_to_or_awaited(awaited: bool) -> None:
+    opened, arrived = threading.Event(), []
+
+    def store() -> Store:
+        opened.set()
+        return Store()
+
+    courier = Courier(store, Terminal(io.StringIO()), held=True)  # type: ignore[arg-type]
+    courier.put(lambda _: arrived.append("record"))
+    assert not opened.wait(0.3)
+    if not awaited:
+        courier.begin()
+        assert opened.wait(5.0)
+    assert courier.flush(5)
+    assert courier.begun
+    assert arrived == ["record"]
+    courier.stop()
+
+
+def test_a_held_courier_that_is_stopped_never_opens_its_store() -> None:
+    opened = threading.Event()
+    courier = Courier(opened.set, Terminal(io.StringIO()), held=True)  # type: ignore[arg-type]
+    courier.stop()
+    assert not opened.wait(0.3)
 
 
 def test_a_record_that_is_refused_for_good_is_an_error_and_not_dropped_in_silence() -> None:
