@@ -256,9 +256,11 @@ def _main() -> None:
             for row in request["memory"]
         ]
     if "footprints" in request:
-        import torch
+        from trainables.allocator import keep_freed
+        from trainables.fit import fix_threads
 
-        torch.set_num_threads(request["num_threads"])
+        fix_threads(request["num_threads"])  # timed as a trial computes
+        keep_freed()
         answer["footprints"] = [_footprint(name, px, request["device"]) for name, px in request["footprints"]]
     if "latency" in request:
         from trainables.artifacts import recipe_for
