@@ -17,6 +17,8 @@ PEERS = ("ray",)
 
 SMALL = ["--disable-usage-stats", "--object-store-memory=80000000", "--block"]
 WORKERS = ("worker-1", "worker-2")
+EPOCHS = "16"
+"""Of a trial, a second each: enough for a node to die in its midst."""
 
 
 def rows() -> list[Row]:
@@ -63,7 +65,7 @@ def _sweep(folder: Path, name: str, disturb: Callable[[Switch, Path], None]) -> 
             wait_until(lambda: _num_nodes(switch) == 1 + len(WORKERS), what="the workers")
             before = [switch.hosts[worker].received() for worker in WORKERS]
             command = ["python", "/app/tests/sweeps/tiny.py", "--address=ray-head:6379", "--profile=demo"]
-            driver = head.run([*command, "--results=/results", "--store=/store"], out=log)
+            driver = head.run([*command, "--results=/results", "--store=/store"], env={"TINY_EPOCHS": EPOCHS}, out=log)
             wait_until(lambda: _num_training(results) == 2 or driver.poll() is not None, 600, "a trial on each worker")
             disturb(switch, results)
             assert driver.wait(900) == 0, (folder / f"{name}.log").read_text()

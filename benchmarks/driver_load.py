@@ -140,7 +140,7 @@ def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
     }
     have = Capacity(workers=ACTORS, cpus=CPUS // ACTORS, gpus=0.0, budget_bytes=2**40, per_card=ACTORS)
     journal, places = open_journal(folder / "journal.jsonl"), Places(sweep=folder)
-    courier: Any = SimpleNamespace(put=lambda _: None)
+    courier: Any = SimpleNamespace(put=lambda _: None, begin=lambda: None)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - not a file of ours
         terminal = Terminal(os.fdopen(os.dup(nowhere.fileno()), "w"))
     exporter: Any = SimpleNamespace(put=lambda _, then: then())  # no model, no ONNX file

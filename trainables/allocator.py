@@ -10,14 +10,15 @@ Source: mallopt(3) and malloc_trim(3) of the Linux manual.
 import ctypes
 from functools import cache
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER, _LARGEST = -1, 2**31 - 1
 
 
 def keep_freed() -> None:
     """Keep freed memory in this process from now on, for ``give_back`` to return."""
     if (libc := _glibc()) is not None:
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+        if not libc.mallopt(_MMAP_THRESHOLD, _LARGEST):  # an older glibc knows no threshold above 32 MiB
+            libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, _NEVER)
 
 

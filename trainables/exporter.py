@@ -77,8 +77,8 @@ class Exporter:
     def _try(self, folder: Path) -> None:
         try:
             self._export(folder)
-        except OSError as error:
-            self.failed[folder] = str(error)
+        except Exception as error:  # noqa: BLE001 - told at the sweep's end, which it does not stop
+            self.failed[folder] = f"{type(error).__name__}: {error}"
 
     def _export(self, folder: Path) -> None:
         for _ in range(TRIES):

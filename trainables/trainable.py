@@ -117,14 +117,14 @@ class DetectorTrial(tune.Trainable):
                     self.mirror.pull(Path(needed))
             self.trial = from_dict(self.assignment.config)
             keep_freed()
+            self.__dict__.pop("fit", None)  # the trial before is over; its tensors count as this one's otherwise
+            self.__dict__.pop("teacher", None)
             if (sizes := _sizes(self.trial)) != self.sizes:
                 give_back()  # a smaller network would not use it all, another process may
             self.sizes = sizes
             if self.trial.device == "cuda":
                 from trainables.gpu_memory import begin_trial
 
-                self.__dict__.pop("fit", None)  # the trial before is over; its tensors count as this one's otherwise
-                self.__dict__.pop("teacher", None)
                 begin_trial(self.assignment.memory_bytes)
             fix_threads(self.trial.num_threads)
             check_crops(self.crops, self.trial)
@@ -223,8 +223,9 @@ class DetectorTrial(tune.Trainable):
 
 
 def _sizes(config: "TrialConfig") -> tuple[object, ...]:
-    """Return what decides how large the blocks of memory are that a trial's steps ask for."""
-    return config.architecture, config.resolution_px, config.recipe.batch_size, config.micro_batch
+    """Return what decides how much memory a trial's steps ask for."""
+    batch = config.recipe.batch_size, config.micro_batch
+    return config.architecture, config.resolution_px, *batch, config.quantisation, config.teacher is not None
 
 
 _BEHIND = ThreadPoolExecutor(1, thread_name_prefix="ending")

@@ -168,7 +168,7 @@ def train(
 ) -> Fit:
     """Train a config from its start to its end in this process, as a sweep's worker does step by step.
 
-    ``finish`` then evaluates it and writes its model.
+    ``finish`` then evaluates it and writes its model. From here on this process keeps the memory that it frees.
 
     Args:
         config: The trial.

@@ -47,6 +47,7 @@ class Courier:
         self._waiting: queue.Queue[Delivery] = queue.Queue()
         self._stopping = threading.Event()
         self._begun = threading.Event()
+        self._opened_or_failed = threading.Event()
         if not held:
             self.begin()
         threading.Thread(target=self._run, name="courier", daemon=True).start()
@@ -59,6 +60,11 @@ class Courier:
     def begin(self) -> None:
         """Open the store, unless it is."""
         self._begun.set()
+
+    def wait_open(self) -> None:
+        """Open the store, unless it is, and wait until it is open or has failed to."""
+        self.begin()
+        self._opened_or_failed.wait()
 
     def put(self, delivery: Delivery) -> None:
         """Hand over a record; returns at once."""
@@ -96,6 +102,8 @@ class Courier:
         except Exception as error:  # noqa: BLE001 # told by ``flush``
             self.failed = error
             return
+        finally:
+            self._opened_or_failed.set()
         while not self._stopping.is_set():
             try:
                 delivery = self._waiting.get(timeout=0.2)

@@ -20,6 +20,8 @@ from trainables.recipes import RECIPE_VERSION, Augmentation, TrialConfig, digest
 TIMED_PIXELS = 32 * 64 * 64
 """Pixels of a timed step: a whole batch at 64 px, fewer crops of larger ones."""
 TIMED_STEPS = 3
+TIMING = 2
+"""Moves when steps are timed otherwise: what was timed before is timed again."""
 SHIPPED = Path(__file__).with_name("known_memory.json")
 PREDICTION = 2
 """Moves when ``trainables.memory`` predicts otherwise: what an earlier one predicted is found out again."""
@@ -139,7 +141,7 @@ class Forecasts:
 
     def footprints(self, shapes: Iterable[tuple[str, int]], *, device: str, num_threads: int) -> dict[str, Footprint]:
         """Return each network's footprint by ``architecture@resolution_px``, found out where it is not known."""
-        keys = {f"{name}@{px}": f"{name}@{px} {device} {num_threads}" for name, px in shapes}
+        keys = {f"{name}@{px}": f"{name}@{px} {device} {num_threads} {TIMING}" for name, px in shapes}
         missing = [name for name, key in keys.items() if key not in self._footprints]
         if missing:
             request = [[name.split("@")[0], int(name.split("@")[1])] for name in missing]

@@ -1,6 +1,6 @@
 """Ctrl-C: once stops the sweep after what is running has saved its epoch, twice stops it at once.
 
-While Ray and MLflow start, once stops it when they have: Python may lose a ``KeyboardInterrupt`` that comes in the
+While Ray or MLflow starts, once stops it when it has: Python may lose a ``KeyboardInterrupt`` that comes in the
 middle of an import, or leave a lock behind on which the imports of other threads wait for ever.
 """
 
@@ -44,7 +44,7 @@ def held_back(terminal: Terminal) -> Iterator[None]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        terminal.event("stopping as soon as Ray and MLflow have started; Ctrl-C again stops at once")
+        terminal.event("stopping as soon as all has started; Ctrl-C again stops at once")
 
     before = signal.signal(signal.SIGINT, handle)
     try:

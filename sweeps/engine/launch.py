@@ -157,10 +157,10 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     done = len(launch.planned) - len(pending)
     if pending and launch.options.address is None:  # a cluster's object store is known once Ray answers
         terminal.line("crops", preflight(launch.manifest, residency=launch.options.residency))
-    starting = "Ray and MLflow" if pending else "MLflow"
-    terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
-    # In a new file is nothing to find: its tables are made, and MLflow is loaded, when the workers have loaded.
+    # In a new file is nothing to find: its tables are made, and MLflow is loaded, once a worker has loaded.
     new = bool(pending) and is_new(launch.uri)
+    starting = "Ray" if new else "Ray and MLflow" if pending else "MLflow"
+    terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
     with ThreadPoolExecutor(2) as pool:
         prediction, opening = pool.submit(_predict, launch, pending), None
         try:
@@ -191,11 +191,14 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
                     exporter.finish(FLUSH_S)
                     raise KeyboardInterrupt
                 exporter.finish()
-            return _end(launch, journal, courier, exporter, terminal)
+            code = _end(launch, journal, courier, exporter, terminal)
+            courier.stop()
+            return code
         except KeyboardInterrupt:
             if courier.begun:  # else nothing is there that would be left running
                 courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
                 _delivered(launch, courier, terminal)
+            courier.stop()
             terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
             return INTERRUPTED
 
@@ -208,6 +211,7 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
             terminal.line("no ONNX", f"{row.name}, and so no latency: {exporter.failed[folder]}")
     if launch.other is not None:
         score_elsewhere(launch.other, launch.setting, journal, launch.places, terminal)
+    courier.wait_open()  # which keeps a core busy
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
         journal.append("latency", graph=graph, latency=values, node=platform.node())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
@@ -226,7 +230,6 @@ def _may_run(launch: Launch, sweep: str, mine: str) -> bool:
 def _delivered(launch: Launch, courier: Courier, terminal: Terminal) -> bool:
     """Wait for the records to arrive; say where they are when the tracking store stays away."""
     arrived = courier.flush(FLUSH_S)
-    courier.stop()
     if not arrived:
         by_hand = f", or python -m sweeps.engine.deliver --results {launch.options.results}"
         terminal.line(

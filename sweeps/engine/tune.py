@@ -227,6 +227,8 @@ def _say_gone(terminal: Terminal, courier: Courier, recorder: Recorder) -> None:
     terminal.wipe()
     where = f" (log: {terminal.log.path})" if terminal.log else ""
     terminal.line("stopped", f"Ray is gone; the same command goes on from the last whole epoch{where}")
+    if not courier.begun:
+        return
     trials = list(recorder.open)
     courier.put(lambda tracking: tracking.stop(trials))
     with suppress(Exception):

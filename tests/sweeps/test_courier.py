@@ -75,7 +75,6 @@ def test_a_held_courier_opens_its_store_when_it_is_told_to_or_awaited(awaited: b
         courier.begin()
         assert opened.wait(5.0)
     assert courier.flush(5)
-    assert courier.begun
     assert arrived == ["record"]
     courier.stop()
 

@@ -22,7 +22,7 @@ def test_once_waits_for_the_end_of_the_body() -> None:
     with pytest.raises(KeyboardInterrupt):
         press(1, said, came_to)
     assert came_to == [0]
-    assert "stopping as soon as Ray and MLflow have started" in said.getvalue()
+    assert "stopping as soon as all has started" in said.getvalue()
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -35,7 +35,8 @@ class Bench:
         self.places = Places(sweep=folder)
         self.sent: list[Any] = []
         self.screen = io.StringIO()
-        courier = SimpleNamespace(put=self.sent.append)
+        self.begun = 0
+        courier = SimpleNamespace(put=self.sent.append, begin=self._begin)
         have = Capacity(workers=1, cpus=1, gpus=0.0, budget_bytes=2_000_000, per_card=1)
         terminal = Terminal(self.screen)
         self.progress = Progress(terminal, self.journal, lambda: {"t": TRIAL}, lambda _: 1_000_000, have)
@@ -57,6 +58,9 @@ class Bench:
         self.recorder.on_end = self._end
         self.start(1)
 
+    def _begin(self) -> None:
+        self.begun += 1
+
     def _end(self) -> None:
         self.ends += 1
 
@@ -74,6 +78,13 @@ class Bench:
         self.recorder.on_trial_result(
             trial=self.trial, result={"history": [EPOCH], "complete": complete, "refusal": None}
         )
+
+
+def test_tracking_opens_when_a_worker_has_loaded(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert (len(bench.sent), bench.begun) == (1, 0)
+    bench.recorder.on_trial_start(iteration=0, trials=[], trial=bench.trial)
+    assert bench.begun == 1
 
 
 def test_a_trial_is_finished_when_its_result_lies_there(tmp_path: Path) -> None:

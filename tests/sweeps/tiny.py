@@ -8,7 +8,7 @@ from sweeps.engine import ending
 from sweeps.engine.launch import run
 from sweeps.engine.space import PlannedTrial, Setting, Sweep
 
-EPOCHS = 4
+EPOCHS = int(os.environ.get("TINY_EPOCHS", "4"))
 STEPS = 3
 """An epoch: the 96 crops of the tests' store; where shards are to be heavy, a part of them."""
 

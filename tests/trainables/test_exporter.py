@@ -75,10 +75,11 @@ def test_a_stopped_exporter_leaves_no_half_a_file_and_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, exporter = saved(tmp_path / "model"), Exporter()
-    starting, start = threading.Event(), exporter._started
+    starting, start, processes = threading.Event(), exporter._started, []
 
     def started() -> subprocess.Popen[str]:
         process = start()
+        processes.append(process)
         starting.set()
         time.sleep(0.2)  # it runs, and the exporter knows nothing of it yet
         return process
@@ -89,4 +90,4 @@ def test_a_stopped_exporter_leaves_no_half_a_file_and_no_process(
     assert starting.wait(30.0)
     exporter.stop()
     assert not (folder / ONNX_FILE).exists()
-    assert exporter._process is None or exporter._process.poll() is not None
+    assert [process.returncode for process in processes] == [-signal.SIGKILL]
