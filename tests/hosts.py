@@ -148,8 +148,8 @@ class Switch:
             f"hostname {name} && touch {root}/etc/hosts",
             *(f"{_mount_point(root + place, source)} && mount --bind {shlex.quote(str(source))} {root}{place}"
               for place, source in {"/app": ROOT, "/opt/venv": VENV, str(VENV): VENV, **mounts}.items()),
-            "echo up",
-            f"exec chroot {root} sleep infinity",
+            # Up is what is in its own root: before that, it would write to this machine's files.
+            f"exec chroot {root} sh -c 'echo up && exec sleep infinity'",
         ]  # fmt: skip
         init = subprocess.Popen(
             ["ip", "netns", "exec", namespace, "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child",
