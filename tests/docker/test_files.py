@@ -93,12 +93,14 @@ def words(tree: object) -> Iterator[str]:
 
 def gives_a_secret(text: str) -> bool:
     """Say whether a setting holds a password or key itself, in place of the name of a file or nothing."""
-    return bool(re.match(r"(?i)^\w*(password|secret|token|key(_id)?)=(?!/run/secrets/).+", text))
+    return bool(re.search(r"(?i)\b\w*(password|secret|token|key(_id)?)=(?!~?/).", text))
 
 
 def test_no_secret_is_in_a_file() -> None:
     assert gives_a_secret("POSTGRES_PASSWORD=mlflow")
     assert gives_a_secret("AWS_SECRET_ACCESS_KEY=abc")
+    assert gives_a_secret("--env=POSTGRES_PASSWORD=mlflow")
+    assert not gives_a_secret("POSTGRES_PASSWORD=")
     files = list(DOCKER.glob("*.yaml"))
     assert len(files) == 4
     for path in files:
