@@ -17,6 +17,7 @@ PEERS = ("ray",)
 
 SMALL = ["--disable-usage-stats", "--object-store-memory=80000000", "--block"]
 WORKERS = ("worker-1", "worker-2")
+NUM_TRIALS = 3
 EPOCHS = "16"
 """Of a trial, a second each: enough for a node to die in its midst."""
 
@@ -30,9 +31,11 @@ def rows() -> list[Row]:
         store_bytes = sum(path.stat().st_size for path in store.glob("*.arrow"))
         calm, taken = _sweep(folder, "calm", lambda *_: None)
         killed, _ = _sweep(folder, "killed", _kill_first)
-    assert finished_results(calm) == finished_results(killed), "the killed sweep ended in other bits"
+        results = finished_results(killed)
+        assert len(results) == NUM_TRIALS
+        assert results == finished_results(calm), "the killed sweep ended in other bits"
+        costs = _epochs_begun_again(killed)
     share = max(taken) / store_bytes
-    costs = _epochs_begun_again(killed)
     assert costs, "the node that was killed ran no trial"
     shown = " and ".join(f"{value / 1e6:.1f}" for value in taken)
     return [
