@@ -160,11 +160,12 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
     # In a new file is nothing to find: its tables are made, and MLflow is loaded, once a worker has loaded.
     new = bool(pending) and is_new(launch.uri)
     starting = "Ray" if new else "Ray and MLflow" if pending else "MLflow"
-    terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
     with ThreadPoolExecutor(2) as pool:
-        prediction, opening = pool.submit(_predict, launch, pending), None
+        opening = None
         try:
             with held_back(terminal):
+                terminal.line("plan", f"{done} done, {len(pending)} to run; starting {starting} ...")
+                prediction = pool.submit(_predict, launch, pending)
                 if pending:
                     from sweeps.engine.ray_start import start_ray
 
