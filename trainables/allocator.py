@@ -1,8 +1,8 @@
 """How a process that trains handles its memory: it keeps what it frees, which the next step asks for again.
 
 By default, glibc returns each large block to the kernel when it is freed, and gets it back as zeroed pages, one page
-fault for each 4 KiB. In a step of Lite0 at 224 px, batch 32, these are 650,000 faults: a third of its time. Elsewhere
-than on glibc nothing is changed.
+fault for each 4 KiB. In a step of Lite0 at 224 px, batch 32, these are 650,000 faults or more: a fifth to a third of
+its time. Elsewhere than on glibc nothing is changed.
 
 Source: mallopt(3) and malloc_trim(3) of the Linux manual.
 """

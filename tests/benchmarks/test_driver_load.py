@@ -1,22 +1,15 @@
 """The driver's load is measured on the engine as it is: a sweep of trials that do nothing comes to its end."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TRIALS = 40
+from benchmarks import bench_driver
 
 
 @pytest.mark.slow
-def test_each_trials_end_is_noted() -> None:
-    command = [sys.executable, "-m", "benchmarks.driver_load", "ours", str(TRIALS)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
-    assert len(figures["cpu_s"]) == TRIALS
-    assert figures["cpu_s"] == sorted(figures["cpu_s"])
-    assert 50 < figures["peak_mb"] < 5000
+def test_each_trials_end_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_driver, "TRIALS", 40)
+    cpu_s, peak_mb = bench_driver._driver("ours")
+    assert len(cpu_s) == 40
+    assert 0 < cpu_s[0] < cpu_s[-1]
+    assert cpu_s == sorted(cpu_s)
+    assert 50 < peak_mb < 1000

@@ -79,6 +79,24 @@ def test_a_held_courier_opens_its_store_when_it_is_told_to_or_awaited(awaited: b
     courier.stop()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_waits_for_the_store_waits_until_it_is_open_or_has_failed_to(fails: bool) -> None:
+    ended: list[bool] = []
+
+    def store() -> Store:
+        time.sleep(0.3)
+        ended.append(True)
+        if fails:
+            raise ValueError("no store")
+        return Store()
+
+    courier = Courier(store, Terminal(io.StringIO()), held=True)  # type: ignore[arg-type]
+    courier.wait_open()
+    assert ended == [True]
+    assert (str(courier.failed) == "no store") == fails
+    courier.stop()
+
+
 def test_a_held_courier_that_is_stopped_never_opens_its_store() -> None:
     opened = threading.Event()
     courier = Courier(opened.set, Terminal(io.StringIO()), held=True)  # type: ignore[arg-type]

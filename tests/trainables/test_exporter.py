@@ -71,6 +71,20 @@ def test_models_are_exported_one_after_another_by_one_process_that_may_die(expor
     assert re.fullmatch(r"InputError: .*recipe\.json is missing.*", reason)
 
 
+def test_whatever_an_export_raises_is_told_of_its_folder(
+    exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(_: Path) -> str:
+        raise ValueError("no line")
+
+    monkeypatch.setattr(exporter, "_ask", raises)
+    told: list[str] = []
+    exporter.put(tmp_path, then=lambda: told.append("told"))
+    assert exporter.finish()
+    assert told == ["told"]
+    assert exporter.failed == {tmp_path: "ValueError: no line"}
+
+
 def test_a_stopped_exporter_leaves_no_half_a_file_and_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
