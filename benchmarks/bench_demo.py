@@ -18,7 +18,7 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.measure import Bar, Row, interleaved, median_ratio, row
+from benchmarks.measure import Bar, Row, interleaved, median_ratio, peak_rss_mb, row
 from data_store.faces import Box, cut_square, find_faces, make_detector, resize_crop
 from data_store.frames import open_clip, read_frames
 from data_store.settings import FaceSettings
@@ -155,9 +155,7 @@ def _memory(folder: Path, model: Path, source: Path) -> list[Row]:
 def peak_mb(model: Path, video: Path, out: Path) -> float:
     """Mark a video in this process and return the most memory that it ever held, in 10^6 bytes."""
     _annotate(video, out, Watched(scorer=open_scorer(model)), out.with_suffix(".json"))
-    # Not getrusage: its maximum is handed down from the process that started this one.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    return peak_rss_mb()
 
 
 def _annotate(video: Path, out: Path, watched: Watched, record: Path | None = None) -> Annotation:

@@ -26,6 +26,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
+from benchmarks.measure import peak_rss_mb
 from sweeps.engine.energy import Energy
 from sweeps.engine.journal import open_journal
 from sweeps.engine.nodes import Nodes, alive, num_at_once
@@ -126,8 +127,7 @@ def main(which: str, num_trials: int) -> None:
                 ),
             ).fit()
         ray.shutdown()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    sys.stdout.write(json.dumps({"cpu_s": meter.cpu_s, "peak_mb": peak_mb}) + "\n")
+    sys.stdout.write(json.dumps({"cpu_s": meter.cpu_s, "peak_mb": peak_rss_mb()}) + "\n")
 
 
 def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:

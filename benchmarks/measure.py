@@ -4,6 +4,7 @@ import importlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 
@@ -64,3 +65,12 @@ def interleaved(runs: Mapping[str, Callable[[], object]], *, rounds: int) -> dic
 def median_ratio(numerators: list[float], denominators: list[float]) -> float:
     """Return the median over rounds of the quotient within each round."""
     return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def peak_rss_mb() -> float:
+    """Return the most memory that this process ever held, in 10^6 bytes (Linux).
+
+    Not ``getrusage``: its maximum is handed down from the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
