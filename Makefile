@@ -37,7 +37,7 @@ lint: $(READY) ## ruff and mypy --strict
 ui: $(READY) ## browse the runs in MLflow on http://127.0.0.1:5000
 	@$(BIN)/python -m analysis.ui $(ARGS)
 
-bench: $(READY) ## measure every speed and memory claim; writes benchmarks/results.json
+bench: $(READY) ## measure speed and memory beside their peers; writes benchmarks/results.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(READY) ## resolve requirements.lock again from pyproject.toml

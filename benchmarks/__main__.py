@@ -1,4 +1,4 @@
-"""Measure every speed and memory claim: ``python -m benchmarks [--only NAME]``.
+"""Measure speed and memory beside their peers: ``python -m benchmarks [--only NAME]``.
 
 Runs ``rows()`` of each ``benchmarks/bench_*.py``, shows the table, keeps it in ``benchmarks/results.json`` and
 exits with 1 when a bar is missed.

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import ray
-from ray._private import services, utils
+from ray._private import ray_constants, services, utils
 from ray._private.node import Node
 
 from data_store.errors import InputError
@@ -37,7 +37,7 @@ def start_ray(address: str | None) -> None:
         if ray.is_initialized():
             return
         try:
-            with _without_idle_helpers():
+            with _on_loopback(), _without_idle_helpers():
                 ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             if "timed out during startup" not in str(error):
@@ -48,6 +48,17 @@ def start_ray(address: str | None) -> None:
             f"Ray must start within 30 s, but did not {RAY_STARTS} times in a row: this machine is too busy; "
             "run the same command again when it is less so"
         )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray's processes listen on 127.0.0.1 alone, as they do on macOS and Windows.
+
+    By default they listen on every address of the machine, and run what anybody sends them. Given as the node's
+    address, 127.0.0.1 is replaced by another one.
+    """
+    with replaced(ray_constants, {"ENABLE_RAY_CLUSTER": False}):
+        yield
 
 
 @contextmanager
