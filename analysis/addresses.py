@@ -64,6 +64,14 @@ def ui_address(tracking_uri: str) -> str:
     return tracking_uri.rstrip("/") if served else "http://127.0.0.1:5000"
 
 
+def how_to_browse(tracking_uri: str) -> str:
+    """Return what shows a store's runs: the address of a server, or the command that serves them."""
+    address = ui_address(tracking_uri)
+    if address == tracking_uri.rstrip("/"):
+        return address
+    return "make ui" if tracking_uri == default_tracking_uri() else f'make ui ARGS="--tracking-uri {tracking_uri}"'
+
+
 def _is_mlflow_database(path: Path) -> bool:
     """Tell whether a file is an sqlite database with MLflow's table of runs; never writes to it."""
     try:

@@ -5,6 +5,7 @@ import statistics
 from collections import OrderedDict  # a dict slows down where it loses its first entries again and again
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 SURE, FEW, UNSEEN = 0.08, 0.1, 0.35
 """Least half-width of the range, as a share: of costs that were seen, seen once or twice, and only scaled."""
@@ -18,7 +19,8 @@ class Course:
         trial: Its identity.
         network: What an epoch's cost depends on first: architecture, resolution and what else is alike.
         taught: Whether a teacher's logits come on top.
-        work: Its predicted bytes: costs that were not seen are scaled by them, and the budget is shared by them.
+        work: Its predicted bytes, or 0 where they are not known: costs that were not seen are scaled by them, and the
+            budget is shared by them.
         epochs: How many it trains at most.
         stop: After how many it may have ended already by early stopping, as far as is known; ``epochs`` where it
             cannot. None for a trial that has not begun.
@@ -96,8 +98,10 @@ class _Costs:
         for course in courses:
             if course.seconds:
                 self._seen.setdefault((course.network, course.taught), []).extend(course.seconds)
-                scaled.append(statistics.fmean(course.seconds) / max(1, course.work))
+                if course.work:
+                    scaled.append(statistics.fmean(course.seconds) / course.work)
         self._per_byte = statistics.fmean(scaled) if scaled else 0.0
+        self._any = statistics.fmean(chain(*self._seen.values())) if self._seen else 0.0
         self._figures = {kind: (statistics.fmean(values), _spread(values)) for kind, values in self._seen.items()}
         self.known = bool(self._seen)
 
@@ -109,7 +113,7 @@ class _Costs:
         other = self._figures.get((course.network, not course.taught))
         if other is not None:
             return other[0], UNSEEN
-        return self._per_byte * course.work, UNSEEN
+        return self._per_byte * course.work or self._any, UNSEEN
 
 
 def _spread(values: Sequence[float]) -> float:

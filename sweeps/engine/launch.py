@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.addresses import how_to_browse
 from data_store.errors import InputError
 from data_store.manifest import read_manifest
 from data_store.resident import preflight
@@ -314,6 +315,7 @@ def _train(
             exporter=exporter,
             terminal=terminal,
             planned=lambda: launch.planned,
+            to_come=partial(launch.search.to_come, journal) if launch.search else lambda: 0,
             more=more,
             early_stop=_early_stop(launch, journal),
             limits=launch.search.pruned_limits if launch.search else None,
@@ -370,7 +372,7 @@ def _show(launch: Launch, journal: Journal, terminal: Terminal) -> None:
         terminal.line("log", f"{terminal.log.path}: this launch, with what Ray and other libraries said")
     for file in sorted((launch.folder / "plots").glob("*.png")) + sorted((launch.folder / "plots").glob("*.html")):
         terminal.line("plot", str(file))
-    terminal.line("browse", "make ui")
+    terminal.line("browse", how_to_browse(launch.uri))
 
 
 def _check_writable(results: Path) -> None:

@@ -1,10 +1,12 @@
 """What a sweep is doing now: drawn and redrawn on a terminal, and in one phrase at the end of a log line elsewhere."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -58,6 +60,7 @@ class Progress:
         planned: Callable[[], Mapping[str, PlannedTrial]],
         predicted: Callable[[str], int],
         have: Capacity,
+        to_come: Callable[[], int] = lambda: 0,
     ) -> None:
         """Keep where it looks.
 
@@ -67,12 +70,14 @@ class Progress:
             planned: Asked for all trials so far, in order: they may become more.
             predicted: Asked for the bytes that a trial needs; 0 where that is not known yet.
             have: How much runs at once.
+            to_come: Asked for how many trials will be planned later, as far as can be told.
         """
         self.terminal = terminal
         self.journal = journal
         self.planned = planned
         self.predicted = predicted
         self.have = have
+        self.to_come = to_come
         self.running: dict[str, Running] = {}
         self.past: dict[str, tuple[float, ...]] = {}
         self.stopping = False
@@ -112,7 +117,7 @@ class Progress:
         if not self._estimate or now - self._estimated >= ESTIMATED_S:
             self._estimated = now
             budget = self.have.budget_bytes
-            left = time_left(self.courses(), workers=self.have.workers, budget_bytes=budget)
+            left = time_left(self.courses_to_come(), workers=self.have.workers, budget_bytes=budget)
             if left is None:
                 self._estimate = ""
             elif left.high_s == 0:
@@ -120,6 +125,18 @@ class Progress:
             else:
                 self._estimate = f"{shown(left)} left"
         return self._estimate
+
+    def courses_to_come(self) -> list[Course]:
+        """Return the courses, and those of trials that are still to be planned, each like the mean of these."""
+        courses = self.courses()
+        if not courses:
+            return courses
+        work = round(statistics.fmean(course.work for course in courses))
+        epochs = round(statistics.fmean(course.epochs for course in courses))
+        return courses + [
+            Course(trial=f"to come {number}", network="", taught=False, work=work, epochs=epochs)
+            for number in range(self.to_come())
+        ]
 
     def courses(self) -> list[Course]:
         """Return how far each trial is."""
@@ -144,7 +161,7 @@ class Progress:
                     trial=trial,
                     network=f"{config.architecture} {config.resolution_px} {config.recipe.batch_size} {config.pruning}",
                     taught=config.teacher is not None,
-                    work=self.predicted(trial),
+                    work=self.predicted(trial) or _recorded_bytes(result),
                     epochs=epochs,
                     stop=stop,
                     seconds=seconds,
@@ -186,6 +203,8 @@ class Progress:
         lost = out_of_reach(planned, state.failed.keys() | stopped)
         ended = done + failed + len(stopped) + len(lost - running.keys())
         counts += [f"{len(planned) - ended - len(running)} waiting"]
+        to_come = self.to_come()
+        counts += [f"about {to_come} to come"] if to_come else []
         counts += [f"{len(stopped)} stopped"] if stopped else []
         counts += [f"{failed} failed"] if failed else []
         grid = Table.grid(padding=(0, 2))
@@ -223,6 +242,11 @@ class Progress:
             return ""
         score, name = max(found, key=lambda row: row[0])
         return f"{name}, validation accuracy {score:.3f}"
+
+
+def _recorded_bytes(result: Mapping[str, Any] | None) -> int:
+    """Return the predicted bytes of a trial that another launch or sweep has finished; 0 where there is no record."""
+    return round(result["metrics"].get(keys.PREDICTED_MEMORY_MB, 0.0) * 1e6) if result is not None else 0
 
 
 def most_epochs(config: TrialConfig) -> int:

@@ -67,6 +67,7 @@ class Search:
     _cells: dict[tuple[object, ...], Cell | None] = field(default_factory=dict)
     _footprints: dict[str, Footprint] = field(default_factory=dict)
     _fit: LatencyFit | None = None
+    _exhausted: bool = False
 
     def prepare(self, journal: Journal) -> None:
         """Lay out the space and, once in a sweep's life, fit what latency is predicted by.
@@ -118,6 +119,7 @@ class Search:
                 lambda point: key_of(point) not in refused and self._keeps_limits(point),
             )
             if row is None:
+                self._exhausted = True
                 break
             cell = self._cell(row.point)
             ended = journal.state.failed.keys() | journal.state.stopped.keys()
@@ -135,6 +137,14 @@ class Search:
         if len(history) > before or any(row.standing != "open" for row in history):
             write_study(self.folder / STUDY_FILE, self.folder.name, self.space, history)
         return [trial for row in history for trial in self._planned(row.point).trials]
+
+    def to_come(self, journal: Journal) -> int:
+        """Return how many trials its next points will plan, if each plans as many of its own as those so far."""
+        suggested = tuple(journal.state.suggested)
+        if self._exhausted or not suggested:
+            return 0 if self._exhausted else self.num_trials
+        planned = {trial for row in suggested for trial in self._planned(row["point"]).chain}
+        return round((self.num_trials - len(suggested)) * len(planned) / len(suggested))
 
     def history(self, state: State) -> list[Tried]:
         """Return what was suggested, and what became of it."""

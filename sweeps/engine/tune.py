@@ -69,6 +69,7 @@ def fit(
     exporter: Exporter,
     terminal: Terminal,
     planned: Callable[[], Mapping[str, PlannedTrial]],
+    to_come: Callable[[], int],
     more: Callable[[], Future[Added] | None],
     early_stop: EarlyStop | None,
     limits: Limits | None,
@@ -87,6 +88,7 @@ def fit(
         exporter: Writes the ONNX files of finished trials.
         terminal: Shows each epoch.
         planned: Asked for all trials of the sweep so far, those that are done among them.
+        to_come: Asked for how many trials a search will plan later, as far as can be told.
         more: Asked after each trial's end for the trials that its result calls for.
         early_stop: Judges trials that come to a rung; None where all are trained to their ends.
         limits: What a pruned model may cost; None where a model may cost anything.
@@ -107,7 +109,7 @@ def fit(
         f"{have.workers} at a time, {have.cpus} CPU thread each; predicted memory at most "
         f"{max(predicted.values()) / 2**30:.2f} GiB a trial, budget {options.gpu_memory_gb:g} GiB"
     )
-    progress = Progress(terminal, journal, planned, lambda trial: plan.predicted.get(trial, 0), have)
+    progress = Progress(terminal, journal, planned, lambda trial: plan.predicted.get(trial, 0), have, to_come)
     progress.begun({trial: saved_history(trial, places) for trial in pending if trial in journal.state.attempts})
     energy = Energy(counter(setting.device) if options.address is None else None)  # this machine's, if any
     recorder = Recorder(

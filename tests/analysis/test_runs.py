@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.addresses import PREFLIGHT_SECONDS, check_tracking_uri, default_tracking_uri, near, run_link
+from analysis.addresses import (
+    PREFLIGHT_SECONDS,
+    check_tracking_uri,
+    default_tracking_uri,
+    how_to_browse,
+    near,
+    run_link,
+)
 from analysis.objectives import COSTS
 from analysis.runs import read_runs
 from data_store.errors import InputError
@@ -123,6 +130,15 @@ def test_the_default_address_is_absolute_and_the_environment_wins(monkeypatch: p
     assert default.endswith("/results/mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
     assert default_tracking_uri() == "http://tracking:5000"
+
+
+def test_what_shows_the_runs_is_said_for_every_kind_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert how_to_browse(default_tracking_uri()) == "make ui"
+    assert how_to_browse("sqlite:////tmp/mlflow.db") == 'make ui ARGS="--tracking-uri sqlite:////tmp/mlflow.db"'
+    assert how_to_browse("http://tracking:5000/") == "http://tracking:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/mlflow.db")
+    assert how_to_browse("sqlite:////tmp/mlflow.db") == "make ui"
 
 
 def test_near_names_are_offered_and_else_a_list() -> None:

@@ -113,6 +113,19 @@ def test_a_trial_that_needs_a_failed_one_is_not_waited_for() -> None:
     assert time_left([done, stuck, circle], workers=1) == Left(low_s=0.0, high_s=0.0)
 
 
+def test_a_trial_whose_bytes_are_not_known_scales_nothing() -> None:
+    """It was found trained, with its seconds; what has not been seen costs what is known to scale, else the mean."""
+    found = Course(trial="x", network="B0", taught=False, work=0, epochs=4, stop=4, seconds=(30.0,) * 4, ended=True)
+    seen = Course(trial="y", network="Lite0", taught=False, work=100, epochs=4, stop=4, seconds=(10.0,) * 4, ended=True)
+    new = Course(trial="a", network="Lite2", taught=False, work=200, epochs=4)
+    scaled = time_left([found, seen, new], workers=1)
+    assert scaled is not None
+    assert statistics.fmean((scaled.low_s, scaled.high_s)) == pytest.approx(4 * 20)
+    alone = time_left([found, new], workers=1)
+    assert alone is not None
+    assert statistics.fmean((alone.low_s, alone.high_s)) == pytest.approx(4 * 30)
+
+
 def test_nothing_is_said_before_the_first_epoch() -> None:
     assert time_left([Course(trial="a", network="B0", taught=False, work=1, epochs=4, since_s=9.0)], workers=1) is None
 

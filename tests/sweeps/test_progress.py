@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from sweeps.engine.estimate import time_left
 from sweeps.engine.journal import open_journal
 from sweeps.engine.progress import Progress, most_epochs
 from sweeps.engine.resources import Capacity
@@ -148,6 +150,34 @@ def test_the_time_left_counts_what_is_done_runs_and_waits(tmp_path: Path) -> Non
     shows.ended("alpha=0.5")
     assert {course.trial for course in shows.courses() if course.ended} == {"alpha=0", "alpha=1"}
     assert shows._best() == "alpha=0, validation accuracy 0.900"
+
+
+def test_what_another_launch_has_finished_counts_by_its_recorded_bytes(tmp_path: Path) -> None:
+    """Nothing is predicted for it any more; without its record, trials of other networks were to last for ages."""
+    shows = progress(tmp_path, Terminal(io.StringIO()))
+    shows.predicted = lambda trial: 0 if trial == "alpha=0" else 10_000_000
+    result: dict[str, Any] = {"metrics": {"epochs": 12, "seconds": 120.0, "predicted_memory_mb": 20.0}}
+    shows.journal.append("started", trial="alpha=0", attempt=1, name="alpha=0")
+    shows.journal.append("finished", trial="alpha=0", result=result)
+    works = {course.trial: course.work for course in shows.courses()}
+    assert works == {"alpha=0": 20_000_000, "alpha=0.5": 10_000_000, "alpha=1": 10_000_000}
+
+
+def test_trials_that_a_search_has_yet_to_plan_are_counted(tmp_path: Path) -> None:
+    """Two of 12 epochs of 10 s each on two workers; two more like them take as long again."""
+    stream = io.StringIO()
+    shows = progress(tmp_path, Terminal(stream))
+    shows.begun({"alpha=0": epochs(12)})
+    shows.journal.append("failed", trial="alpha=0", reason="made up")
+    planned_only = time_left(shows.courses(), workers=2)
+    shows.to_come = lambda: 2
+    with_those_to_come = time_left(shows.courses_to_come(), workers=2)
+    assert planned_only is not None
+    assert with_those_to_come is not None
+    assert planned_only.high_s == pytest.approx(120 * 1.08)
+    assert with_those_to_come.high_s == pytest.approx(120 * 1.08 + 120 * 1.35)
+    Console(file=stream, width=100).print(shows.view())
+    assert "3: 0 done, 0 running, 2 waiting, about 2 to come, 1 failed" in stream.getvalue()
 
 
 def test_iterations_of_pruning_train_their_epochs_each() -> None:

@@ -123,8 +123,11 @@ def test_no_suggestion_is_lost_changed_or_repeated_however_often_the_driver_is_k
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = Driver(whole, monkeypatch, method, num_trials=14)
+    to_come = [undisturbed.search.to_come(undisturbed.journal)]
     while undisturbed.end_one():
-        pass
+        to_come.append(undisturbed.search.to_come(undisturbed.journal))
+    assert 12 <= to_come[0] <= 3 * 12  # a point has a model, maybe a pruned one, and a teacher of its resolution
+    assert to_come[-1] == 0
     disturbed = Driver(killed, monkeypatch, method, num_trials=14)
     while disturbed.end_one():
         disturbed.reopen()
