@@ -9,13 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps.alone import trained_alone
-from tests.sweeps.launching import TINY, command, finished_results, has_come_to, knowing, launch, wait_until
+from tests.sweeps.launching import (
+    TINY,
+    command,
+    epochs_trained_twice,
+    finished_results,
+    has_come_to,
+    knowing,
+    launch,
+    wait_until,
+)
 from tests.sweeps.test_losses import assert_whole, foreign, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.hosts, pytest.mark.timeout(1200)]
 
 
-def test_a_disk_that_fills_up_costs_at_most_the_epoch_that_found_no_room(
+def test_a_disk_that_fills_up_ends_a_sweep_in_one_line_and_costs_no_saved_epoch(
     store: Path, forecasts: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
@@ -42,6 +51,7 @@ def test_a_disk_that_fills_up_costs_at_most_the_epoch_that_found_no_room(
         done = launch(TINY, store, results)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         assert finished_results(results) == trained_alone(store, tmp_path)
+        assert epochs_trained_twice(results) == []
         assert_whole(results)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
