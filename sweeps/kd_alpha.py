@@ -9,9 +9,10 @@ tells them apart; alpha = 0 is plain training, to the bit.
     python sweeps/kd_alpha.py --store ~/faces          # your own store, with the thesis's settings
     python sweeps/kd_alpha.py --smoke                  # two trials of one step each
 
-Cost and outcome, 2026-11-23, two shared x86 cores, no GPU, seed 0, built-in data: 6.5 minutes, data set and all.
-Test accuracy of the teacher 0.980; of the students 0.913, 0.918, 0.909, 0.913, 0.907 for alpha = 0 to 1. On 2,037
-drawn crops and one seed no alpha differs from another beyond its interval: the question needs real videos.
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 14 minutes, data set and all.
+Test accuracy of the teacher 0.962; of the students 0.916, 0.900, 0.913, 0.889, 0.922 for alpha = 0 to 1; on validation
+0.908, 0.914, 0.928, 0.933, 0.914. The best of one is the worst of the other: on 2,070 drawn crops and one seed the
+differences are noise, and the question needs real videos.
 """
 
 from data_store.errors import run_command
