@@ -94,8 +94,10 @@ def test_a_first_launch_that_is_stopped_at_once_before_it_trains_leaves_no_recor
     assert not (results / "mlflow.db").exists()
 
 
-def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_path: Path) -> None:
-    """A worker, the raylet, Ctrl-C twice, kill -9 of the driver, then to the end: as if trained alone, to the bit."""
+def test_whatever_is_killed_changes_nothing(
+    store: Path, forecasts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker, the raylet, Ctrl-C at each stage, kill -9 of the driver: it ends as if trained alone, to the bit."""
     rough = knowing(forecasts, tmp_path / "rough")
     with running(*command(TINY, store, rough)) as driver:
         wait_until(partial(has_come_to, rough, 2, 0))
@@ -136,6 +138,18 @@ def test_whatever_is_killed_changes_nothing(store: Path, forecasts: Path, tmp_pa
         wait_until(lambda: saved(rough, begun(rough) - earlier) and finished_results(rough))
         driver.kill()  # and nothing that it has started
         driver.wait()
+
+    monkeypatch.setenv("TINY_LATENCY", "whole")  # seconds, in which Ctrl-C can come
+    before = launch_logs(rough)
+    with running(*command(TINY, store, rough)) as driver:
+        wait_until(lambda: "measuring CPU latency" in "".join(log.read_text() for log in launch_logs(rough) - before))
+        driver.send_signal(signal.SIGINT)
+        said, _ = driver.communicate(timeout=600)
+    assert driver.returncode == INTERRUPTED, said
+    assert not foreign(said)
+    assert {run.info.status for run in runs(rough, "trial")} == {"FINISHED"}
+    monkeypatch.delenv("TINY_LATENCY")
+
     done = launch(TINY, store, rough)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

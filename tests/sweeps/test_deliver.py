@@ -1,0 +1,42 @@
+"""Which sweeps ``sweeps.engine.deliver`` passes over, and that one of them keeps none of the others from being sent."""
+
+from pathlib import Path
+
+import pytest
+
+from data_store.errors import InputError
+from sweeps.engine import deliver
+from sweeps.engine.journal import open_journal
+from sweeps.engine.lock import sweep_lock
+from tests.sweeps.launching import runs
+
+
+def sweep(results: Path, label: str, **opened: str) -> Path:
+    """Write the journal of a sweep that was opened, and of which nothing was sent."""
+    folder = results / "sweeps" / label
+    folder.mkdir(parents=True)
+    journal = open_journal(folder / "journal.jsonl")
+    uri = f"sqlite:///{results / 'mlflow.db'}"
+    told = {"sweep": "tiny", "question": "?", "label": label, "uri": uri, "tags": {"profile": "demo"}, "fresh": False}
+    journal.append("opened", **{**told, **opened})
+    return folder
+
+
+def test_a_sweep_that_runs_or_cannot_be_sent_keeps_no_other_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = sweep(tmp_path, "a-runs")
+    sweep(tmp_path, "b-in-a-bucket", bucket="s3://bucket/path")
+    sweep(tmp_path, "c-waits")
+    with sweep_lock(held), pytest.raises(InputError, match="b-in-a-bucket is kept in s3://bucket/path"):
+        deliver.main(["--results", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "a-runs: it delivers its own records" in said
+    assert "b-in-a-bucket: a sweep in a bucket delivers its records itself" in said
+    assert "c-waits: 0 results" in said
+    assert [run.info.run_name for run in runs(tmp_path, "sweep")] == ["c-waits"]
+
+
+def test_a_folder_without_sweeps_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold sweeps, but"):
+        deliver.main(["--results", str(tmp_path)])
