@@ -14,6 +14,7 @@ PEERS = ("ray",)
 ROOT = Path(__file__).parents[1]
 TRIALS = int(os.environ.get("DRIVER_TRIALS", "1000"))
 """The bar's are 1,000; fewer to try it out."""
+ACTORS = 32
 ROUNDS = 3
 
 
@@ -36,7 +37,7 @@ def rows() -> list[Row]:
     peak_mb, stock_mb = (max(peak for _, peak in side) for side in (ours, stock))
     ours_ms, stock_ms = (1e3 * statistics.median(side) for side in zip(*per_trial, strict=True))
     bare_ms = 1e3 * _slope(bare, tenth, TRIALS)
-    where = f"{TRIALS:,} trials that do nothing, 32 actors, 64 pretended CPUs"
+    where = f"{TRIALS:,} trials that do nothing, {ACTORS} actors, 64 pretended CPUs"
     return [
         row(
             "driver's CPU a trial", "stock Ray Tune", ratio, Bar("<=", 1.3),
@@ -56,7 +57,7 @@ def rows() -> list[Row]:
 def _driver(which: str) -> tuple[list[float], float]:
     """Return the driver's CPU seconds at each trial's end, and its peak memory in MB."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.driver_load", which, str(TRIALS)],
+        [sys.executable, "-m", "benchmarks.driver_load", which, str(TRIALS), str(ACTORS)],
         capture_output=True,
         text=True,
         check=True,

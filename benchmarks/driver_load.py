@@ -1,7 +1,7 @@
 """What 1,000 trials that do nothing cost the driver: ours or stock Ray Tune's, in a process of its own.
 
-``python -m benchmarks.driver_load ours|stock|bare TRIALS`` prints JSON: CPU seconds of the driver at each trial's end,
-and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if it were 64 nodes of one.
+``python -m benchmarks.driver_load ours|stock|bare TRIALS ACTORS`` prints JSON: CPU seconds of the driver at each
+trial's end, and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if it were 64 nodes of one.
 
 Ours is ``fit_once`` of ``sweeps/engine/tune.py`` with all that a sweep on a cluster hands it: the plan that asks which
 nodes there are, the recorder, the journal with its fsyncs. Records end there: MLflow's client takes no part on any
@@ -40,7 +40,6 @@ from sweeps.engine.terminal import Terminal
 from sweeps.engine.tune import fit_once
 
 CPUS = 64
-ACTORS = 32
 EPOCH = {"epoch/train_loss": 0.7, "epoch/val_loss": 0.6, "epoch/val_accuracy": 0.5, "epoch/seconds": 0.01}
 RESULT = {"metrics": {"val_accuracy": 0.5, "seconds": 0.01}, "graph": {"digest": "g"}, "model": "m", "undefined": {}}
 
@@ -88,21 +87,21 @@ class Meter(tune.Callback):
         return {}
 
 
-def main(which: str, num_trials: int) -> None:
+def main(which: str, num_trials: int, num_actors: int) -> None:
     """Run the trials and print the figures."""
     if which in ("ours", "bare"):
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # as a sweep's launch sets it
     if which == "ours":
         os.environ |= {
-            "TUNE_MAX_PENDING_TRIALS_PG": str(ACTORS),
+            "TUNE_MAX_PENDING_TRIALS_PG": str(num_actors),
             "TUNE_GLOBAL_CHECKPOINT_S": "inf",
         }  # as ``fit`` sets them
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     meter = Meter()
     with tempfile.TemporaryDirectory(prefix="driver_load_") as folder:
-        trainable = tune.with_resources(DoesNothing, {"cpu": CPUS // ACTORS})
+        trainable = tune.with_resources(DoesNothing, {"cpu": CPUS // num_actors})
         if which == "ours":
-            plan, recorder = _engine(Path(folder) / "sweep", num_trials)
+            plan, recorder = _engine(Path(folder) / "sweep", num_trials, num_actors)
             ended = recorder.on_trial_complete
 
             def noted(*, trial: Trial, **_: object) -> None:
@@ -130,7 +129,7 @@ def main(which: str, num_trials: int) -> None:
     sys.stdout.write(json.dumps({"cpu_s": meter.cpu_s, "peak_mb": peak_rss_mb()}) + "\n")
 
 
-def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
+def _engine(folder: Path, num_trials: int, num_actors: int) -> tuple[Plan, Recorder]:
     """Return what a sweep of so many trials hands Tune; what would go to MLflow is dropped."""
     setting = Setting(profile=PROFILES["demo"], seed=0, store_digest="0" * 64, device="cpu", num_threads=1)
     config = setting.config("Lite0")
@@ -138,7 +137,7 @@ def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
         f"{index:064d}"[::-1]: PlannedTrial(name=f"{index}", role="student", config=config)
         for index in range(num_trials)
     }
-    have = Capacity(workers=ACTORS, cpus=CPUS // ACTORS, gpus=0.0, budget_bytes=2**40, per_card=ACTORS)
+    have = Capacity(workers=num_actors, cpus=CPUS // num_actors, gpus=0.0, budget_bytes=2**40, per_card=num_actors)
     journal, places = open_journal(folder / "journal.jsonl"), Places(sweep=folder)
     courier: Any = SimpleNamespace(put=lambda _: None, begin=lambda: None)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - not a file of ours
@@ -162,4 +161,4 @@ def _engine(folder: Path, num_trials: int) -> tuple[Plan, Recorder]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
