@@ -1,7 +1,8 @@
 """What 1,000 trials that do nothing cost the driver: ours or stock Ray Tune's, in a process of its own.
 
 ``python -m benchmarks.driver_load ours|stock|bare TRIALS ACTORS`` prints JSON: CPU seconds of the driver at each
-trial's end, and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if it were 64 nodes of one.
+trial's end, and its largest resident memory. The cluster is one raylet that pretends to 64 CPUs, as if it were 64 nodes
+of one.
 
 Ours is ``fit_once`` of ``sweeps/engine/tune.py`` with all that a sweep on a cluster hands it: the plan that asks which
 nodes there are, the recorder, the journal with its fsyncs. Records end there: MLflow's client takes no part on any
