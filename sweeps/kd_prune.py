@@ -7,6 +7,12 @@ student's ratio rises for as long as validation accuracy stays at 0.9 or above (
     python sweeps/kd_prune.py --store ~/faces          # your own store, with the thesis's settings
     python sweeps/kd_prune.py                          # built-in data set
     python sweeps/kd_prune.py --smoke                  # four trials of one step each
+
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 39 minutes beside the models of
+kd_alpha, which were found. Validation accuracy of the student 0.914 before pruning, then 0.969, 0.947, 0.922, 0.928
+at ratios 0.25 to 0.4; of plain Lite0 0.908, then 0.933, 0.939, 0.919, 0.917. The rule let the student go on to 0.6
+(0.875), where it has 3.76 MB of 13.68. Up to 20 epochs of fine-tuning come with the pruning, and most models gain
+more by them than they lose: that a teacher allows more pruning is not shown here.
 """
 
 from collections.abc import Callable

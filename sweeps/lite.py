@@ -7,6 +7,10 @@ weights stand beside them. The ``demo`` profile fetches nothing: it compares ran
     python sweeps/lite.py --store ~/faces              # your own store, with the thesis's settings
     python sweeps/lite.py                              # built-in data set, without the ImageNet starts
     python sweeps/lite.py --smoke                      # two trials of one step each
+
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 3 minutes beside the trained B0 and
+the random Lite0 of kd_alpha, which were found. Test accuracy from random weights 0.916, from the trained B0 0.991,
+above that B0's own 0.962: it builds on 12 epochs more.
 """
 
 from data_store.errors import run_command

@@ -8,6 +8,10 @@ what each network needs and how many run at once, without training.
     python sweeps/model_scaling.py                     # built-in data set
     python sweeps/model_scaling.py --plan              # memory, MACs and time of each; trains nothing
     python sweeps/model_scaling.py --smoke             # two trials of one step each
+
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 40 minutes beside the B0 of
+kd_alpha, which was found. Test accuracy of B0 0.962, Lite2 0.918, B1 0.984, B2 0.984, B3 0.998, in a time on the CPU
+that is 1, 1.2, 1.6, 1.7 and 2.4 times B0's. V2-S called every crop fake, and an alarm below the table said so.
 """
 
 from data_store.errors import run_command

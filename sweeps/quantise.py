@@ -9,6 +9,12 @@ fine-tuning, with the teacher that it learned from) and made int8 then.
     python sweeps/quantise.py --store ~/faces          # your own store, with the thesis's settings
     python sweeps/quantise.py                          # built-in data set
     python sweeps/quantise.py --smoke                  # two trials of one step each
+
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 5 minutes beside the float models
+of kd_alpha and kd_prune, which were found. Static int8 took Lite0 from 13.68 to 3.94 MB and its validation accuracy
+from 0.908 to 0.897, the student's from 0.914 to 0.903, the pruned student (8.54 to 2.58 MB) from 0.947 to 0.944. The
+first two lost more than a point, and by quantisation-aware fine-tuning came to 0.939 and 0.922, with four more epochs
+of training.
 """
 
 from dataclasses import replace

@@ -6,6 +6,10 @@ it the rate stays at its peak. The thesis finds that distillation makes the sche
     python sweeps/schedule.py --store ~/faces          # your own store, with the thesis's settings
     python sweeps/schedule.py                          # built-in data set
     python sweeps/schedule.py --smoke                  # two trials of one step each
+
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 4 minutes beside the models of
+kd_alpha, which were found. Test accuracy with the schedule 0.916 plain and 0.913 with a teacher, without it 0.973 and
+0.962: in these 12 epochs neither student needs the schedule, so nothing is said of what a teacher makes unnecessary.
 """
 
 from dataclasses import replace

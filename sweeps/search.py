@@ -11,8 +11,10 @@ again when a model is pruned. Trials that fall behind others of like cost are st
     python sweeps/search.py --search nsga2 --seeds 3   # another search, over three seeds as one more axis
     python sweeps/search.py --smoke                    # a few trials of one step each
 
-Cost and outcome: no search was run to its end yet. A point costs what a trial of the other sweeps does, a pruned one
-two; ``--plan`` tells.
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data, ``--trials 8``, beside other work:
+25 minutes. Of 8 points two were stopped early, and the pruned model of a third. The front has B0 pruned to 6.49 MB
+(test accuracy 0.971, 0.83 of B0's latency), Lite2 at 80 px (0.991, 19.5 MB, 1.21) and its pruned self (0.987, 15.6
+MB, 1.14). On the built-in data and from one seed this ranks nothing; ``--plan`` tells what a point costs on your own.
 """
 
 from dataclasses import replace

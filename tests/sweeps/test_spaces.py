@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_a_first_screen_says_what_is_asked_the_commands_and_what_came_out(name: 
     assert f"python sweeps/{name}.py --smoke" in screen
     assert f"python sweeps/{name}.py --store" in screen
     assert "Varied:" in screen
+    assert re.search(r"Cost and outcome, \d{4}-\d{2}-\d{2}, two shared x86 cores", screen)
     assert len(text.splitlines()) <= 150
 
 
