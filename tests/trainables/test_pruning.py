@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 from data_store.errors import InputError
 from data_store.resident import Crops
-from trainables import checkpoints, training
+from trainables import checkpoints, ranking, training
 from trainables.architectures import build, forward, head
 from trainables.artifact_files import PruningHistory
 from trainables.artifacts import build_graph, load_model, recipe_for, save_model
@@ -256,6 +257,34 @@ def test_importance_leaves_weights_statistics_and_generators_alone(crops: Crops)
     gradients_for_ranking(fit.model, halves, MODEL, crops.split("train"), None, epoch=1)
     for name, parameter in fit.model.named_parameters():
         torch.testing.assert_close(parameter.grad, whole[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("first_scale", [2.0**16, 2.0**130])
+def test_in_float16_the_loss_is_scaled_and_the_gradients_are_not(
+    first_scale: float, crops: Crops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computed in float32 here, where a power of two changes no bits; too large a scale is lowered until it fits."""
+    config = replace(CONFIG, pruning=Pruning(ratio=0.1, calibration_batches=1))
+    fit = start(config, None)
+    gradients_for_ranking(fit.model, config, MODEL, crops.split("train"), None, epoch=1)
+    plain = [parameter.grad.clone() for parameter in fit.model.parameters() if parameter.grad is not None]
+    scales: list[float] = []
+    accumulate = ranking._accumulate
+
+    def noted(*given: Any, scale: float, **more: Any) -> None:  # noqa: ANN401
+        scales.append(scale)
+        accumulate(*given, scale=scale, **more)
+
+    monkeypatch.setattr(ranking, "_accumulate", noted)
+    monkeypatch.setattr(ranking, "autocast_dtype", lambda _: torch.float16)
+    monkeypatch.setattr(ranking, "FIRST_SCALE", first_scale)
+    gradients_for_ranking(fit.model, config, MODEL, crops.split("train"), None, epoch=1)
+    scaled = [parameter.grad for parameter in fit.model.parameters() if parameter.grad is not None]
+    assert scales == [first_scale / 2**lowered for lowered in range(len(scales))]
+    assert (len(scales) == 1) == (first_scale == 2.0**16)
+    assert len(scaled) == len(plain) > 0
+    for ours, theirs in zip(scaled, plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-30)
 
 
 @pytest.fixture(scope="module")
