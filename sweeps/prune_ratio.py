@@ -10,7 +10,7 @@ accuracy stays at 0.9 or above (the thesis's rule).
     python sweeps/prune_ratio.py                       # built-in data set
     python sweeps/prune_ratio.py --smoke               # two trials of one step each
 
-Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 52 minutes beside the models of
+Cost and outcome, 2026-11-29, two shared x86 cores, no GPU, seed 0, built-in data: 56 minutes beside the models of
 kd_alpha and kd_prune, which were found. At 40 % fewer MACs validation accuracy was 0.931 global in steps, 0.919 local
 in steps, 0.914 global one-shot and 0.881 local one-shot (0.908 before pruning): the order that the thesis finds, from
 one seed, and a step trains on, so that five have five times the epochs of one. The ratio rose to 0.65 (0.897), where

@@ -72,7 +72,7 @@ def with_rates(
     if journal.state.latency_fit is None:
         timed = sorted(networks | {(name, px) for _, px in networks for name in TIMED_BESIDE})
         terminal.line("latency", f"timing {len(timed) * len(TIMED_SHARES)} networks, to predict it by ...")
-        fit = forecasts.latency_fit(timed, num_threads=setting.num_threads, shares=TIMED_SHARES)
+        fit = forecasts.latency_fit(timed, shares=TIMED_SHARES)
         journal.append("latency_fit", fit=fit)
     fitted = LatencyFit(**(journal.state.latency_fit or {}))
     terminal.line(

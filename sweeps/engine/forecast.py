@@ -151,17 +151,16 @@ class Forecasts:
             _write(self.cache / "footprints.json", self._footprints)
         return {name: Footprint(**self._footprints[key]) for name, key in keys.items()}
 
-    def latency_fit(
-        self, networks: Sequence[tuple[str, int]], *, num_threads: int, shares: Sequence[float] = (0.0,)
-    ) -> dict[str, Any]:
+    def latency_fit(self, networks: Sequence[tuple[str, int]], *, shares: Sequence[float] = (0.0,)) -> dict[str, Any]:
         """Time networks while nothing else runs, and return the fields of a ``LatencyFit`` to their times.
+
+        With one thread, however many a trial trains with: as latency is measured when all are trained.
 
         Args:
             networks: (architecture, resolution_px) of each.
-            num_threads: CPU threads.
             shares: Each network is timed once for each share of its channels that is taken off.
         """
-        request = {"latency": list(networks), "shares": list(shares), "num_threads": num_threads}
+        request = {"latency": list(networks), "shares": list(shares)}
         fit: dict[str, Any] = _ask(request)["latency"]
         return fit
 
@@ -274,7 +273,7 @@ def _main() -> None:
             for name, px in request["latency"]
             for share in request["shares"]
         ]
-        answer["latency"] = asdict(fit_latency(graphs, num_threads=request["num_threads"]))
+        answer["latency"] = asdict(fit_latency(graphs))
     json.dump(answer, sys.stdout)
 
 

@@ -84,7 +84,7 @@ class Search:
             step = max(1, len(spread) // FITTED_NETWORKS)
             timed = spread[::step]
             shares = (0.0,) if len(timed) >= MIN_GRAPHS else FITTED_SHARES
-            fit = self.forecasts.latency_fit(timed, num_threads=self.setting.num_threads, shares=shares)
+            fit = self.forecasts.latency_fit(timed, shares=shares)
             journal.append("latency_fit", fit=fit)
         assert journal.state.latency_fit is not None
         self._fit = LatencyFit(**journal.state.latency_fit)

@@ -18,10 +18,11 @@ def test_the_model_is_pruned_by_the_rates_that_the_sweep_has_fitted(
     store: Path, forecasts: Path, tmp_path: Path
 ) -> None:
     knowing(forecasts, tmp_path)
-    done = launch(ROOT / "tests" / "sweeps" / "by_latency.py", store, tmp_path, "--smoke")
+    done = launch(ROOT / "tests" / "sweeps" / "by_latency.py", store, tmp_path, "--smoke", "--threads", "2")
     assert done.returncode == 0, done.stderr + done.stdout
     (fit,) = [LatencyFit(**event["fit"]) for event in events(tmp_path) if event["event"] == "latency_fit"]
     assert fit.num_graphs == 9
+    assert fit.num_threads == 1  # as it is measured at the end, however many threads train
     assert "latency  predicted for pruning; off by" in done.stdout
     (name,) = [row["trial"] for row in events(tmp_path) if row["event"] == "planned" and "of latency" in row["name"]]
     pruned, recipe = load_model(next(tmp_path.glob(f"sweeps/*/trials/{name[:16]}/attempt-*/model")))

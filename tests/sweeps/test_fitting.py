@@ -44,7 +44,7 @@ def test_rates_are_fitted_once_in_a_sweeps_life_and_are_part_of_its_trials(tmp_p
         journal = open_journal(tmp_path / "journal.jsonl")
         setting = with_rates(SETTING, planned, journal, forecasts, Terminal(screen))  # type: ignore[arg-type]
         assert setting.rates == FIT.rates
-    assert forecasts.asked == [([("B0", 64), ("Lite0", 64), ("Lite2", 64)], {"num_threads": 1, "shares": TIMED_SHARES})]
+    assert forecasts.asked == [([("B0", 64), ("Lite0", 64), ("Lite2", 64)], {"shares": TIMED_SHARES})]
     assert "off by 2% (median) and 8% (worst) of 9 networks" in screen.getvalue()
     before, after = ({row.name: row.config for row in prune_ratio.trials(one)} for one in (SETTING, setting))
     for name, config in after.items():

@@ -270,8 +270,7 @@ def test_a_launch_names_the_search_and_puts_its_first_points_on_the_agenda(
 def test_a_space_of_one_network_has_enough_to_fit_latency_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def fit(_: object, networks: Sequence[object], *, num_threads: int, shares: Sequence[float] = (0.0,)) -> object:
-        del num_threads
+    def fit(_: object, networks: Sequence[object], *, shares: Sequence[float] = (0.0,)) -> object:
         asked.append(len(networks) * len(shares))
         return FIT
 
