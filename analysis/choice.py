@@ -120,7 +120,10 @@ def _against(
     """Return the share of draws won against the runner-up, and the interval of the difference."""
     if runner_up is None or best.run_id not in samples or runner_up.run_id not in samples:
         return None, None
-    ahead = samples[best.run_id] - samples[runner_up.run_id]
+    ours, theirs = intervals.shared_draws(np.stack([samples[best.run_id], samples[runner_up.run_id]]))
+    if not ours.size:
+        return None, None
+    ahead = ours - theirs
     won = ahead if score.maximise else -ahead
     return float((won > 0).mean() + 0.5 * (won == 0).mean()), intervals.interval(ahead)
 
@@ -129,7 +132,9 @@ def _share_of_wins(best: Trial, samples: Samples, score: Objective) -> float | N
     """Return the share of draws in which the best is first among the sampled candidates."""
     if best.run_id not in samples or len(samples) < 2:
         return None
-    scores = np.stack(list(samples.values())) * (1.0 if score.maximise else -1.0)
+    scores = intervals.shared_draws(np.stack(list(samples.values()))) * (1.0 if score.maximise else -1.0)
+    if not scores.size:
+        return None
     first = scores == scores.max(axis=0)
     return float((first[list(samples).index(best.run_id)] / first.sum(axis=0)).mean())
 

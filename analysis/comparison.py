@@ -139,7 +139,7 @@ def front_probabilities(
         return {}
     scores = np.stack([samples[trial.run_id] for trial in have])
     share = intervals.front_probability(_costs(have, *costs), scores, maximise=y.maximise)
-    return {trial.run_id: float(value) for trial, value in zip(have, share, strict=True)}
+    return {trial.run_id: float(value) for trial, value in zip(have, share, strict=True) if math.isfinite(value)}
 
 
 def compare(

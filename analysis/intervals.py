@@ -177,6 +177,18 @@ def interval(scores: FloatArray, level: float = LEVEL) -> tuple[float, float]:
     return float(np.nanquantile(scores, tail)), float(np.nanquantile(scores, 1 - tail))
 
 
+def shared_draws(scores: FloatArray) -> FloatArray:
+    """Return the draws in which every trial has a score; of one without a category's videos, it has none.
+
+    Args:
+        scores: (num_trials, replicates), nan where a score is undefined.
+
+    Returns:
+        (num_trials, at most replicates).
+    """
+    return scores[:, ~np.isnan(scores).any(axis=0)]
+
+
 def front_probability(costs: FloatArray, scores: FloatArray, *, maximise: bool) -> FloatArray:
     """Return each trial's share of draws in which no other trial dominates it.
 
@@ -186,9 +198,11 @@ def front_probability(costs: FloatArray, scores: FloatArray, *, maximise: bool) 
         maximise: True when a larger score is better.
 
     Returns:
-        (num_trials,) in [0, 1].
+        (num_trials,) in [0, 1]; nan where no draw gives every trial a score.
     """
-    good = scores if maximise else -scores
+    good = shared_draws(scores if maximise else -scores)
+    if not good.size:
+        return np.full(len(costs), np.nan)
     share = np.empty(len(costs))
     for index in range(len(costs)):
         as_cheap = (costs <= costs[index]).all(axis=1)

@@ -101,7 +101,7 @@ COSTS = {
         Objective(
             name="latency_batch32_ratio",
             key=keys.latency("ratio", batch_size=32),
-            label="CPU latency of 32 images relative to unpruned B0",
+            label="CPU latency of 32 images relative to unpruned B0 (int8: both in ONNX Runtime)",
             short="batch latency / B0",
             unit="",
             maximise=False,

@@ -15,6 +15,7 @@ from analysis.intervals import (
     interval_of,
     read_predictions,
     replicate_scores,
+    shared_draws,
     source_of,
 )
 from analysis.runs import DataIdentity, Trial, read_runs
@@ -186,6 +187,14 @@ def test_front_probability_counts_the_draws_that_no_other_trial_dominates() -> N
     # Draw by draw: {0, 2}, {1}, {0, 1 equal}, {0, 2}.
     assert front_probability(cost, scores, maximise=True).tolist() == [0.75, 0.5, 0.5]
     assert front_probability(cost, -scores, maximise=False).tolist() == [0.75, 0.5, 0.5]
+
+
+def test_draws_that_leave_a_trial_without_a_score_count_for_nobody() -> None:
+    cost = np.array([[1.0], [1.0]])
+    scores = np.array([[0.9, np.nan, 0.8, 0.7], [0.8, 0.9, np.nan, 0.9]])
+    assert shared_draws(scores).tolist() == [[0.9, 0.7], [0.8, 0.9]]
+    assert front_probability(cost, scores, maximise=True).tolist() == [0.5, 0.5]
+    assert np.isnan(front_probability(cost, scores * np.nan, maximise=True)).all()
 
 
 def test_front_probability_agrees_with_sorting_each_draw() -> None:

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -103,12 +104,15 @@ def test_a_third_objective_keeps_what_it_alone_makes_worth_having(
 def test_published_points_are_drawn_only_where_they_have_both_values(
     trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
 ) -> None:
+    batched = [replace(trial, metrics={**trial.metrics, "latency_batch32_ratio": 0.9}) for trial in trials]
+
     def words(**options: str) -> str:
-        picture = draw(trials, tmp_path, published=True, tracking_uri=kd_alpha_store, **options)  # type: ignore[arg-type]
+        picture = draw(batched, tmp_path, published=True, tracking_uri=kd_alpha_store, **options)  # type: ignore[arg-type]
         return picture.svg[0].read_text()
 
     assert "published, SCSE23-0504" in words()
-    assert "published, SCSE23-0504" in words(x="latency_ratio")
+    assert "published, SCSE23-0504" in words(x="latency_batch32_ratio")
+    assert "published" not in words(x="latency_ratio")  # theirs are of 32 images
     assert "published" not in words(x="macs")
     assert "published" not in words(y="auc")
 
