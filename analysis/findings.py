@@ -59,9 +59,9 @@ class Evidence:
     def _predictions(self) -> dict[tuple[str, str], intervals.Predictions | None]:
         return {}
 
-    def find(self, wanted: Mapping[str, object], *, sweep: str | None = None) -> Trial | None:
-        """Return the trial of that kind (of one sweep) with the best validation accuracy, None when there is none."""
-        within = [trial for trial in self.trials if sweep is None or trial.sweep == sweep]
+    def find(self, wanted: Mapping[str, object], *, among: Sequence[Trial] | None = None) -> Trial | None:
+        """Return the trial of that kind (among these) with the best validation accuracy, None when there is none."""
+        within = self.trials if among is None else among
         fitting = [trial for trial in within if fits(self.kinds[trial.run_id], wanted)]
         scored = [trial for trial in fitting if math.isfinite(trial.metrics.get("val_accuracy", math.nan))]
         return max(scored, key=lambda trial: trial.metrics["val_accuracy"], default=None)

@@ -29,6 +29,8 @@ PARAMETERS, TIME = (keys.PARAMETERS,), (keys.latency("ratio", batch_size=32), ke
 MEGABYTES = (keys.STATE_DICT_MB, keys.SIZE_MB)
 COSTS = ((PARAMETERS, 0), (MEGABYTES, 2), (TIME, 2))
 """Recorded keys, the thesis's own measure first, and the digits shown."""
+CONDITIONS = ("data_seed", "init_seed", "temperature", "resolution_px", "recipe.name", "recipe.learning_rate")
+"""Settings in which two trials of one sweep may differ, over several seeds or in a search."""
 Histories = Callable[[Sequence[Trial]], dict[str, dict[str, figures.Curve]]]
 
 
@@ -231,10 +233,13 @@ def _alphas(evidence: Evidence, histories: Histories) -> list[Block]:
 
 
 def _one_sweep_of_alphas(evidence: Evidence) -> dict[str, Trial | None]:
-    """Return the trial of each alpha from the one sweep that has most of them: its students differ in alpha alone."""
+    """Return the trial of each alpha from those of one sweep that differ in alpha alone, where most alphas are."""
     best: dict[str, Trial | None] = dict.fromkeys(ALPHAS)
-    for sweep in dict.fromkeys(trial.sweep for trial in reversed(evidence.trials)):
-        found = {alpha: evidence.find(alpha_row(alpha), sweep=sweep) for alpha in ALPHAS}
+    alike: dict[tuple[str | None, ...], list[Trial]] = {}
+    for trial in reversed(evidence.trials):
+        alike.setdefault((trial.sweep, *(trial.params.get(name) for name in CONDITIONS)), []).append(trial)
+    for group in alike.values():
+        found = {alpha: evidence.find(alpha_row(alpha), among=group) for alpha in ALPHAS}
         if sum(map(bool, found.values())) > sum(map(bool, best.values())):
             best = found
     return best

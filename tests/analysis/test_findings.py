@@ -47,7 +47,7 @@ def test_of_several_that_fit_the_best_on_validation_is_found(trials: tuple[Trial
     one = replace(trials[3], run_id="one", metrics={**trials[3].metrics, "val_accuracy": 0.7, "test_accuracy": 0.99})
     evidence = Evidence(trials=(one, *trials), tracking_uri="")
     assert evidence.find(alpha_row("0.5")) is trials[3]
-    assert evidence.find(alpha_row("0.5"), sweep="other") is None
+    assert evidence.find(alpha_row("0.5"), among=[]) is None
 
 
 def test_the_upper_ratio_is_the_last_before_the_drop(trials: tuple[Trial, ...], evidence: Evidence) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.findings import Evidence
 from analysis.report import main, write
+from analysis.report_thesis import _one_sweep_of_alphas
 from analysis.runs import Runs, read_runs
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, kd_alpha_runs, plant
@@ -155,6 +157,26 @@ def test_random_starts_stand_in_where_no_run_starts_from_imagenet(kd_alpha_store
     assert "No run here starts from ImageNet weights: ours start from random ones, all alike." in text
     transfer = text[text.index("## Transfer learning") : text.index("## Fine-tuning")]
     assert "| B0, ImageNet | 90.0 | not run |" in transfer
+
+
+def test_alphas_of_two_seeds_are_not_taken_for_one_row(kd_alpha_store: str) -> None:
+    """Of the second seed one alpha is missing, and each of the others is better than the first seed's."""
+    first = read_runs(kd_alpha_store).trials
+    second = [
+        replace(
+            trial,
+            run_id=f"{trial.run_id}-1",
+            params={**trial.params, "init_seed": "1"},
+            metrics={**trial.metrics, "val_accuracy": 0.999},
+        )
+        for trial in first
+        if trial.params.get("alpha") != "0.5"
+    ]
+    evidence = Evidence(trials=(*first, *second), tracking_uri=kd_alpha_store)
+    found = _one_sweep_of_alphas(evidence)
+    assert len(found) == 5
+    assert {trial.run_id for trial in found.values() if trial} <= {trial.run_id for trial in first}
+    assert all(found.values())
 
 
 def test_other_stores_are_left_out_and_named(kd_alpha_store: str, tmp_path: Path) -> None:
