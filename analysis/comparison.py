@@ -1,6 +1,7 @@
 """Trials compared on two axes: who is on the front, how surely, and what could not be compared."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from analysis import fronts, intervals
 from analysis.objectives import COSTS, Objective
 from analysis.runs import DataIdentity, Trial
+from trainables import metric_keys as keys
 
 MOST_SAMPLED = 200
 """At most this many trials take part in the joint bootstrap."""
@@ -196,6 +198,12 @@ def _notes(
         without = [trial.name for trial in trials if not math.isfinite(axis.value(trial))]
         if without:
             notes.append(f"left out without a finite {axis.key}: {_listed(without)}")
+        cpus = Counter(trial.tags.get(keys.LATENCY_CPU, "") or "a CPU not recorded" for trial in kept)
+        if axis.unit == "ms" and len(cpus) > 1:
+            measured = ", ".join(f"{cpu} ({count})" for cpu, count in cpus.most_common())
+            notes.append(
+                f"{axis.label} was measured on different CPUs: {measured}; --x {axis.name}_ratio carries over better"
+            )
     without = [trial.name for trial in kept if trial.run_id not in samples]
     if without and len(kept) <= MOST_SAMPLED:
         notes.append(f"without an interval: {_listed(without)}")

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from data_store.errors import InputError, run_command
+from sweeps.engine.resources import cpu_name
 
 FOLDER = Path(__file__).parent
 KEYS = {"name", "peer", "ratio", "bar", "pass"}
@@ -64,11 +65,8 @@ def machine() -> dict[str, Any]:
     """Describe the machine: without it a figure means nothing."""
     import psutil
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": cpu_name(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
         "threads": psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),

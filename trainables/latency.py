@@ -76,7 +76,8 @@ class Latency:
         p50_ms: Median.
         p90_ms: 90th percentile.
         ratio: Median over the reference's median in the same round.
-        noise: Interquartile range over median; above 0.1 the figure is marked as noisy.
+        noise: Interquartile range over median, the graph's or the reference's, whichever is larger: the ratio has both.
+            Above 0.1 the figure is marked as noisy.
     """
 
     p50_ms: float
@@ -142,12 +143,13 @@ def interleaved(runs: Sequence[Run], num_samples: int, settling: int = 5) -> np.
 
 def summarise(seconds: np.ndarray, reference: np.ndarray) -> Latency:
     """Turn interleaved samples (n,) of a graph and of the reference into the graph's latency."""
-    low, p50, high, p90 = np.percentile(seconds, [25, 50, 75, 90])
+    both = np.stack([seconds, reference])
+    low, p50, high, p90 = np.percentile(both, [25, 50, 75, 90], axis=1)  # (2,) each: graph, reference
     return Latency(
-        p50_ms=float(p50 * 1e3),
-        p90_ms=float(p90 * 1e3),
-        ratio=float(p50 / np.median(reference)),
-        noise=float((high - low) / p50),
+        p50_ms=float(p50[0] * 1e3),
+        p90_ms=float(p90[0] * 1e3),
+        ratio=float(p50[0] / p50[1]),
+        noise=float(np.max((high - low) / p50)),
     )
 
 

@@ -27,7 +27,7 @@ from data_store.errors import InputError
 from data_store.folders import open_folder
 from sweeps.engine import bucket
 from sweeps.engine.nodes import Node
-from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, refuse_too_many_threads
+from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, cpu_name, refuse_too_many_threads
 
 ANSWER_S = 5
 """Seconds within which the cluster's address must take a connection."""
@@ -143,7 +143,7 @@ def look(results: str, mark: str, store: str | None) -> dict[str, Any]:
         "node": socket.gethostname(),
         "versions": versions(),
         "clock_s": time.time(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "bucket": refused,
         "sees_results": refused is not None or mark in folder.names(),
         "sees_store": store is None or (Path(store) / "store.json").is_file(),
@@ -360,10 +360,3 @@ def capacity(
         budget_bytes=budget - per_card * CUDA_CONTEXT_BYTES,
         per_card=per_card,
     )
-
-
-def _cpu_name() -> str:
-    """Return the CPU's model, as Linux names it."""
-    info = Path("/proc/cpuinfo")
-    rows = info.read_text().splitlines() if info.is_file() else []
-    return next((row.split(":", 1)[1].strip() for row in rows if row.startswith("model name")), platform.machine())

@@ -90,9 +90,9 @@ def catch_up(journal: Journal, planned: Mapping[str, PlannedTrial], places: Plac
         if trial in state.finished:
             if trial not in state.recorded or not tracking.knows(trial):
                 record_finished(trial, row, places, journal, tracking)
-            latency = state.latencies.get(state.finished[trial]["graph"]["digest"])
-            if latency is not None:
-                tracking.costs(trial, latency)
+            graph = state.finished[trial]["graph"]["digest"]
+            if graph in state.latencies:
+                tracking.costs(trial, state.latencies[graph], cpu=state.latency_cpus[graph])
             for scores in state.elsewhere.get(trial, {}).values():
                 tracking.costs(trial, scores)
         elif trial in state.attempts:

@@ -53,7 +53,8 @@ def take_over(
         result = _result(run)
         graph = result["graph"]["digest"]
         if latency and graph not in journal.state.latencies:
-            journal.append("latency", graph=graph, latency=latency)
+            cpu = run.data.tags.get(keys.LATENCY_CPU, "")
+            journal.append("latency", graph=graph, latency=latency, cpu=cpu)
         journal.append("found", trial=trial, run=run.info.run_id, sweep=run.data.tags["sweep"], result=result)
         terminal.line("found", f"{planned.name}: trained by {run.data.tags['sweep']}")
         found.add(trial)

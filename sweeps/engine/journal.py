@@ -31,6 +31,7 @@ class State:
         found: Run ids of the finished trials that another sweep had trained, by trial.
         recorded: Finished trials that tracking has received in full.
         latencies: Values measured of a graph by its digest, each a dict by metric key.
+        latency_cpus: The CPU that each of them was measured on.
         elsewhere: Scores of each trial's model on other stores, by the store's name, each a dict by metric key.
         suggested: What a search has chosen, in order: ``point``, ``notes`` and the identity of its ``trial``.
         stopped: The ``epoch`` at which each trial was ended early, and the ``reason``, which is no failure.
@@ -48,6 +49,7 @@ class State:
     found: dict[str, str] = field(default_factory=dict)
     recorded: set[str] = field(default_factory=set)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
+    latency_cpus: dict[str, str] = field(default_factory=dict)
     elsewhere: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     suggested: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class State:
             self.latency_fit = event["fit"]
         elif kind == "latency":
             self.latencies[event["graph"]] = event["latency"]
+            self.latency_cpus[event["graph"]] = event.get("cpu", "")
         elif kind != "closed":
             raise KeyError(f"unknown event {kind!r}")
         self.closed = event if kind == "closed" else None

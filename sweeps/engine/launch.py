@@ -215,7 +215,7 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
         score_elsewhere(launch.other, launch.setting, journal, launch.places, terminal)
     courier.wait_open()  # which keeps a core busy
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
-        journal.append("latency", graph=graph, latency=values, node=platform.node())
+        journal.append("latency", graph=graph, latency=values, node=platform.node(), cpu=resources.cpu_name())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
     if _delivered(launch, courier, terminal):
         ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)

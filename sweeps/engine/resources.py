@@ -1,6 +1,7 @@
 """What a trial needs and what there is: device, CPU share, and the one memory budget of all trials."""
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,13 @@ class Capacity:
     gpus: float
     budget_bytes: int
     per_card: int
+
+
+def cpu_name() -> str:
+    """Return the CPU's model, as Linux names it."""
+    info = Path("/proc/cpuinfo")
+    rows = info.read_text().splitlines() if info.is_file() else []
+    return next((row.split(":", 1)[1].strip() for row in rows if row.startswith("model name")), platform.machine())
 
 
 def device_kind() -> str:

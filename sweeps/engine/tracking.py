@@ -255,11 +255,12 @@ class Tracking:
         self.client.set_tag(run_id, "stopped_at_epoch", str(epoch))
         self.client.set_terminated(run_id, "KILLED")  # FINISHED has a model that others may start from
 
-    def costs(self, trial: str, values: Mapping[str, float]) -> None:
-        """Record what was measured of the trial's graph after it ended."""
+    def costs(self, trial: str, values: Mapping[str, float], *, cpu: str = "") -> None:
+        """Record what was measured of the trial's graph after it ended, and the CPU that its latency depends on."""
         run_id = self.run_of(trial)
         have = self.client.get_run(run_id).data.metrics
-        self._log(run_id, {key: value for key, value in values.items() if key not in have}, step=0)
+        missing = {key: value for key, value in values.items() if key not in have}
+        self._log(run_id, missing, step=0, tags={keys.LATENCY_CPU: cpu} if cpu else {})
 
     def stop(self, trials: Iterable[str]) -> None:
         """Mark the runs of trials that a later launch takes up as killed, so that none is left running."""
@@ -302,11 +303,17 @@ class Tracking:
         dataset = Dataset(Path(place).name, digest, "local", json.dumps({"uri": place}))
         return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
-    def _log(self, run_id: str, values: Mapping[str, float], *, step: int) -> None:
-        from mlflow.entities import Metric
+    def _log(
+        self, run_id: str, values: Mapping[str, float], *, step: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        from mlflow.entities import Metric, RunTag
 
         now_ms = _now_ms()
-        self.client.log_batch(run_id, metrics=[Metric(key, value, now_ms, step) for key, value in values.items()])
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, now_ms, step) for key, value in values.items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
 
 
 def _open_file(path: Path) -> None:

@@ -15,6 +15,7 @@ from analysis.pareto import draw, main
 from analysis.runs import Trial, read_runs
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, kd_alpha_runs, plant
+from trainables import metric_keys as keys
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +24,6 @@ def trials(kd_alpha_store: str) -> tuple[Trial, ...]:
 
 
 def changed(trial: Trial, **metrics: float) -> Trial:
-    from dataclasses import replace
-
     return replace(trial, metrics={**trial.metrics, **metrics})
 
 
@@ -76,6 +75,21 @@ def test_trials_without_a_finite_value_are_left_out_and_named(trials: tuple[Tria
     compared = compare(group, cost("size_mb"), score("accuracy", group))
     assert len(compared.points) == 4
     assert "left out without a finite val_accuracy: alpha=0" in compared.notes
+
+
+def test_latencies_of_different_cpus_are_said_to_be(trials: tuple[Trial, ...]) -> None:
+    def notes(axis: str, *cpus: str) -> tuple[str, ...]:
+        group = [
+            replace(trial, tags={**trial.tags, keys.LATENCY_CPU: cpu}) for trial, cpu in zip(trials, cpus, strict=False)
+        ]
+        return compare(group, cost(axis), score("accuracy", group)).notes
+
+    (note,) = [note for note in notes("latency", "Xeon", "Xeon", "EPYC") if "CPU" in note]
+    assert note == (
+        "CPU latency was measured on different CPUs: Xeon (2), EPYC (1); --x latency_ratio carries over better"
+    )
+    assert not any("CPU" in note for note in notes("latency", "Xeon", "Xeon", "Xeon"))
+    assert not any("CPU" in note for note in notes("latency_ratio", "Xeon", "Xeon", "EPYC"))
 
 
 @pytest.mark.parametrize("count", [1, 4])

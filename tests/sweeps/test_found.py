@@ -42,8 +42,8 @@ class Store:
         if trial != "a":
             return None
         data = SimpleNamespace(
-            tags={"graph": "g", "model": "m", "sweep": "other"},
-            metrics={"val_accuracy": 0.75},
+            tags={"graph": "g", "model": "m", "sweep": "other", "latency_cpu": "Xeon"},
+            metrics={"val_accuracy": 0.75, "latency_ratio": 0.5},
             params={"architecture": "Lite0", "resolution_px": "64"},
         )
         return SimpleNamespace(data=data, info=SimpleNamespace(run_id="r"))
@@ -65,6 +65,8 @@ def test_the_courier_looks_new_trials_up(tmp_path: Path) -> None:
     assert store.asked == ["a", "b"]
     assert journal.state.found == {"a": "r"}
     assert journal.state.finished["a"]["metrics"] == {"val_accuracy": 0.75}
+    assert journal.state.latencies == {"g": {"latency_ratio": 0.5}}
+    assert journal.state.latency_cpus == {"g": "Xeon"}
     courier.stop()
 
 

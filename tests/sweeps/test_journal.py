@@ -18,7 +18,7 @@ def test_state_is_rebuilt_from_the_file(tmp_path: Path) -> None:
     journal.append("started", trial="b", attempt=1, name="B")
     journal.append("finished", trial="b", result={"metrics": {"val_accuracy": 0.5}})
     journal.append("recorded", trial="b")
-    journal.append("latency", graph="g", latency={"latency_ms_p50": 1.0})
+    journal.append("latency", graph="g", latency={"latency_ms_p50": 1.0}, cpu="Xeon")
     state = open_journal(path).state
     assert state == journal.state
     assert state.attempts == {"a": 1, "b": 1}
@@ -26,6 +26,7 @@ def test_state_is_rebuilt_from_the_file(tmp_path: Path) -> None:
     assert state.finished["b"]["metrics"]["val_accuracy"] == 0.5
     assert state.recorded == {"b"}
     assert state.latencies == {"g": {"latency_ms_p50": 1.0}}
+    assert state.latency_cpus == {"g": "Xeon"}
 
 
 def test_a_new_start_forgets_a_failure_and_reopens_a_closed_sweep(tmp_path: Path) -> None:

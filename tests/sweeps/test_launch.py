@@ -14,6 +14,7 @@ from data_store.errors import InputError
 from data_store.verified import MARK_NAME
 from sweeps import kd_alpha
 from sweeps.engine.launch import run as run_sweep
+from sweeps.engine.resources import cpu_name
 from tests.stores import write_store
 from tests.sweeps import tiny
 from tests.sweeps.launching import (
@@ -25,6 +26,7 @@ from tests.sweeps.launching import (
     launch,
     runs,
 )
+from trainables import metric_keys as keys
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -49,6 +51,7 @@ def test_a_smoke_run_is_recorded_and_drawn(smoke: Path) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert {"val_accuracy", "test_accuracy", "size_mb", "latency_ratio", "macs"} <= run.data.metrics.keys()
+        assert run.data.tags[keys.LATENCY_CPU] == cpu_name()
         assert run.data.params["recipe.learning_rate"] == "0.002"
         files = Path(run.info.artifact_uri.removeprefix("file://"))
         assert {path.name for path in files.glob("**/*") if path.is_file()} == {

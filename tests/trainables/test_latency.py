@@ -23,6 +23,9 @@ def test_a_summary_of_known_samples() -> None:
     assert row.p90_ms == pytest.approx(19.0)
     assert row.ratio == pytest.approx(0.5)
     assert row.noise == pytest.approx(5 / 15)
+    beside_a_noisy_reference = summarise(np.full(101, 0.030), np.linspace(0.010, 0.020, 101))
+    assert beside_a_noisy_reference.p50_ms == pytest.approx(30.0)
+    assert beside_a_noisy_reference.noise == pytest.approx(5 / 15)  # the ratio has it
 
 
 @pytest.mark.parametrize("settling", [5, 2])
