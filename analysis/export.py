@@ -12,7 +12,15 @@ from analysis.deployment import deployment_of
 from analysis.objectives import COSTS, describe_score
 from analysis.runs import Trial
 from data_store.errors import InputError
-from trainables.artifact_files import INT8_FILE, ONNX_FILE, RECIPE_FILE, WEIGHTS_FILE, content_digest, read_recipe
+from trainables.artifact_files import (
+    INT8_FILE,
+    ONNX_FILE,
+    RECIPE_FILE,
+    WEIGHTS_FILE,
+    ModelRecipe,
+    content_digest,
+    read_recipe,
+)
 
 MODEL = "model"
 CARD = "README.md"
@@ -109,15 +117,37 @@ def card(choice: Choice, limits: Sequence[Limit], folder: Path, tracking_uri: st
             "",
             "## Load it",
             "",
+            *loading(recipe),
+            "",
+        ]
+    )
+
+
+def loading(recipe: ModelRecipe) -> list[str]:
+    """Return how the measured model is loaded in its folder, as Markdown: a quantised one is its int8 file."""
+    if recipe.quantisation == "none":
+        return [
             "```python",
             "from pathlib import Path",
             "from trainables.artifacts import load_model",
             "",
             'model, recipe = load_model(Path("."))',
             "```",
-            "",
         ]
-    )
+    shape = f"(1, 3, {recipe.resolution_px}, {recipe.resolution_px})"
+    return [
+        f"Scores, size and latency above are those of `{INT8_FILE}`; `{WEIGHTS_FILE}` holds the float weights that it",
+        "was made from.",
+        "",
+        "```python",
+        "import numpy as np",
+        "import onnxruntime",
+        "",
+        f'session = onnxruntime.InferenceSession("{INT8_FILE}", providers=["CPUExecutionProvider"])',
+        f"images = np.zeros({shape}, np.float32)  # normalised as under Input",
+        '(logits,) = session.run(["logits"], {"images": images})',
+        "```",
+    ]
 
 
 def _scores(trial: Trial, tracking_uri: str) -> list[str]:
