@@ -63,10 +63,12 @@ class Choice:
     """Second best, None when one trial alone keeps the limits."""
     candidates: int
     """How many trials keep the limits."""
+    drawn: int
+    """How many of them were drawn again: those with predictions, of very many the best."""
     score: Objective
     """What was maximised (or minimised)."""
     best_in: float | None
-    """Share of bootstrap draws in which the best beats every other candidate, ties shared."""
+    """Share of bootstrap draws in which the best beats every other one that was drawn, ties shared."""
     beats_runner_up: float | None
     """Share of draws in which it beats the runner-up, ties counted half."""
     difference: tuple[float, float] | None
@@ -102,6 +104,7 @@ def choose(trials: Sequence[Trial], score: Objective, limits: Sequence[Limit], *
         best=best,
         runner_up=runner_up,
         candidates=len(within),
+        drawn=len(samples),
         score=score,
         best_in=_share_of_wins(best, samples, score),
         beats_runner_up=beats,

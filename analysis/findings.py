@@ -4,6 +4,7 @@ The trial that stands beside a row is the one with the best *validation* accurac
 compared with the thesis is its *test* accuracy, since that is what the thesis gives.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,18 +118,21 @@ def upper_ratio(evidence: Evidence, rows: Sequence[tuple[float, Trial]], base: T
     """
     reference = base or rows[0][1]
     limit = reference.metrics["test_accuracy"] - drop
-    kept = [ratio for ratio, trial in sorted(rows, key=lambda row: row[0]) if trial.metrics["test_accuracy"] >= limit]
-    largest = max(ratio for ratio, _ in rows)
     against = f"{reference.name} ({100 * reference.metrics['test_accuracy']:.1f} %)"
+    rising = sorted(rows, key=lambda row: row[0])
+    kept = list(itertools.takewhile(lambda row: row[1].metrics["test_accuracy"] >= limit, rising))
+    beyond = [f"{100 * ratio:.0f} %" for ratio, trial in rising[len(kept) :] if trial.metrics["test_accuracy"] >= limit]
+    again = f"; {', '.join(beyond)} again keeps within it" if beyond else ""
     if not kept:
-        return f"Every ratio costs more than {100 * drop:.0f} points against {against}."
-    more = "; no larger ratio was tried" if kept[-1] == largest else ""
-    span = evidence.interval(next(trial for ratio, trial in rows if ratio == kept[-1]))
+        which = "Every ratio" if not beyond else f"The smallest ratio, {100 * rising[0][0]:.0f} %,"
+        return f"{which} costs more than {100 * drop:.0f} points against {against}{again}."
+    ratio, trial = kept[-1]
+    more = "; no larger ratio was tried" if len(kept) == len(rising) else again
+    span = evidence.interval(trial)
     shown = f" [{100 * span[0]:.1f}, {100 * span[1]:.1f}]" if span else ""
-    accuracy = next(trial for ratio, trial in rows if ratio == kept[-1]).metrics["test_accuracy"]
     return (
-        f"Up to {100 * kept[-1]:.0f} % can be pruned ({100 * accuracy:.1f} %{shown}) within {100 * drop:.0f} points "
-        f"of {against}{more}."
+        f"Up to {100 * ratio:.0f} % can be pruned ({100 * trial.metrics['test_accuracy']:.1f} %{shown}) within "
+        f"{100 * drop:.0f} points of {against}{more}."
     )
 
 

@@ -53,6 +53,7 @@ def draw(
     tracking_uri: str | None = None,
     log_x: bool = False,
     published: bool = False,
+    questions: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Pictures:
     """Draw the front of the given trials, one picture for each store and split.
@@ -66,6 +67,7 @@ def draw(
         tracking_uri: MLflow's address, for links to the runs and predictions on a server.
         log_x: logarithmic cost axis.
         published: draw the models of report SCSE23-0504 beside ours, where they have that cost.
+        questions: experiments for the title; those of all trials when empty.
         notes: sentences for the page on what the trials leave out.
 
     Raises:
@@ -96,7 +98,16 @@ def draw(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         models = published_models() if published else ()
-        return _write(out_dir, comparisons, probabilities, uri, log_x=log_x, published=models, notes=notes)
+        return _write(
+            out_dir,
+            comparisons,
+            probabilities,
+            uri,
+            log_x=log_x,
+            published=models,
+            questions=questions,
+            notes=notes,
+        )
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"--out must be a folder that can be written, but {out_dir} is not: {reason}") from error
@@ -110,13 +121,14 @@ def _write(
     *,
     log_x: bool,
     published: Sequence[PublishedModel],
+    questions: Sequence[str],
     notes: Sequence[str],
 ) -> Pictures:
     """Write all files."""
     apart = len(comparisons) > 1
     titles, subtitles, png, svg = [], [], [], []
     for number, compared in enumerate(comparisons, start=1):
-        title, subtitle = _words(compared)
+        title, subtitle = _words(compared, questions)
         if apart:
             subtitle += f" \N{MIDDLE DOT} {number} of {len(comparisons)} data sets, not to be compared"
         mark = f"-{compared.data.store_digest[:8]}-{compared.data.split_kind}" if apart else ""
@@ -130,12 +142,11 @@ def _write(
         subtitles.append(subtitle)
     page = out_dir / f"pareto-{comparisons[0].x.name}-{comparisons[0].y.name}.html"
     shown = [point.trial for compared in comparisons for point in compared.points]
-    sweeps = _listed(sorted({trial.experiment for trial in shown}))
     write_page(
         page,
         comparisons,
         subtitles,
-        title=titles[0] if not apart else f"{sweeps} on {len(comparisons)} data sets, drawn apart",
+        title=titles[0] if not apart else f"{_asked(questions, shown)} on {len(comparisons)} data sets, drawn apart",
         link=ui_address(uri),
         probabilities=probabilities,
         notes=notes,
@@ -143,10 +154,10 @@ def _write(
     return Pictures(png=tuple(png), svg=tuple(svg), html=page, comparisons=tuple(comparisons))
 
 
-def _words(compared: Comparison) -> tuple[str, str]:
-    """Return title (sweep and data set) and subtitle (store, split, profile, count, date)."""
+def _words(compared: Comparison, questions: Sequence[str]) -> tuple[str, str]:
+    """Return title (questions and data set) and subtitle (store, split, profile, count, date)."""
     trials = [point.trial for point in compared.points]
-    sweeps = _listed(sorted({trial.experiment for trial in trials}))
+    sweeps = _asked(questions, trials)
     paths = {trial.tags["store"] for trial in trials if "store" in trial.tags}
     stores = sorted({path.rstrip("/").rpartition("/")[2] for path in paths})
     profiles = sorted({trial.tags["profile"] for trial in trials if "profile" in trial.tags})
@@ -160,6 +171,11 @@ def _words(compared: Comparison) -> tuple[str, str]:
         *([last.date] if last.ended else []),
     ]
     return title, dot.join(parts)
+
+
+def _asked(questions: Sequence[str], trials: Sequence[Trial]) -> str:
+    """Return the questions as words, or those of the trials where none was named."""
+    return _listed(questions or sorted({trial.experiment for trial in trials}))
 
 
 def _listed(names: Sequence[str], most: int = 3) -> str:
@@ -231,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         published=options.published,
         tracking_uri=runs.tracking_uri,
         log_x=options.log_x,
+        questions=runs.questions,
         notes=runs.notes,
     )
     for compared in pictures.comparisons:

@@ -106,8 +106,9 @@ def confidence(choice: Choice) -> str:
     unit = "points" if choice.score.unit == "%" else choice.score.unit
     words = f"better than the runner-up in {100 * choice.beats_runner_up:.0f} % of draws of source videos"
     words += f" (difference {low} to {high} {unit}".rstrip() + ", 95 %)"
-    if choice.best_in is not None and choice.candidates > 2:
-        words += f"; best of all {choice.candidates} within the limits in {100 * choice.best_in:.0f} %"
+    if choice.best_in is not None and choice.drawn > 2:
+        of = f"all {choice.drawn}" if choice.drawn == choice.candidates else f"{choice.drawn} of {choice.candidates}"
+        words += f"; best of {of} within the limits in {100 * choice.best_in:.0f} %"
     if choice.beats_runner_up < intervals.LEVEL:
         sizes = [trial.metrics.get("size_mb", math.nan) for trial in (choice.best, choice.runner_up)]
         words += "\n           too close to call at 95 %" + (

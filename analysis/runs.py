@@ -1,7 +1,7 @@
 """Trials as MLflow recorded them: one frozen record a trial, and one clear error when there are none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +98,8 @@ class Runs:
     """Finished trials, oldest first."""
     unfinished: tuple[str, ...] = ()
     """`name (STATUS)` of the trials that are running or failed: never drawn, always counted."""
+    questions: tuple[str, ...] = ()
+    """Experiments of the named sweeps; empty when none was named. Trials that they took over may be of others."""
     smoke: int = 0
     """How many smoke runs were left out: their scores mean nothing. They are kept when there is nothing else."""
 
@@ -141,7 +143,8 @@ def read_runs(tracking_uri: str | None = None, sweeps: Sequence[str] = (), *, ca
             f"the tracking store {uri} must be readable, but MLflow says: {one_line(error)}; "
             "check the address, or `mlflow db upgrade` an old store"
         ) from error
-    return _finished(uri, trials)
+    questions = tuple(sorted({sweep.experiment for sweep in chosen})) if sweeps else ()
+    return replace(_finished(uri, trials), questions=questions)
 
 
 def read_trial(run_id: str, tracking_uri: str) -> Trial:

@@ -120,7 +120,8 @@ def close(
 
     plots = folder / "plots"
     if journal.state.finished:
-        draw(read_runs(uri, [tracking.sweep]).trials, plots, tracking_uri=uri)
+        runs = read_runs(uri, [tracking.sweep])
+        draw(runs.trials, plots, tracking_uri=uri, questions=runs.questions)
     plots.mkdir(exist_ok=True)
     failed = [f"- {planned[trial].name} failed: {why}\n" for trial, why in journal.state.failed.items()]
     tracking.close(plots, "\n".join([markdown_table(*result.table(planned, journal.state)), *failed]))

@@ -58,6 +58,10 @@ def test_the_upper_ratio_is_the_last_before_the_drop(trials: tuple[Trial, ...], 
     assert upper_ratio(evidence, rows, at(0.91), 0.05).startswith("Up to 30 % can be pruned (88.0 %")
     assert upper_ratio(evidence, rows[:2], at(0.91), 0.05).endswith("; no larger ratio was tried.")
     assert upper_ratio(evidence, rows, at(0.99), 0.05).startswith("Every ratio costs more than 5 points")
+    gap = [*rows, (0.4, at(0.9))]
+    assert upper_ratio(evidence, gap, at(0.91), 0.05).startswith("Up to 30 % can be pruned (88.0 %")
+    assert upper_ratio(evidence, gap, at(0.91), 0.05).endswith("; 40 % again keeps within it.")
+    assert upper_ratio(evidence, gap[2:], at(0.91), 0.05).startswith("The smallest ratio, 35 %, costs more than 5")
 
 
 def test_calibration_error_is_zero_when_it_is_as_right_as_it_says() -> None:

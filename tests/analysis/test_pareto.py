@@ -189,6 +189,18 @@ def test_a_name_cannot_break_out_of_the_page(trials: tuple[Trial, ...], kd_alpha
     assert record_of(pictures.html)["trials"]["name"] == [name]  # type: ignore[index]
 
 
+def test_a_title_names_the_questions_that_were_asked(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
+) -> None:
+    group = [replace(trials[0], experiment="model_scaling"), *trials[1:]]  # a teacher that another sweep had trained
+    asked = draw(
+        group, tmp_path, tracking_uri=kd_alpha_store, questions=read_runs(kd_alpha_store, ["kd_alpha"]).questions
+    )
+    assert record_of(asked.html)["title"] == "kd_alpha on demo-faces"
+    everything = draw(group, tmp_path, tracking_uri=kd_alpha_store, questions=read_runs(kd_alpha_store).questions)
+    assert record_of(everything.html)["title"] == "kd_alpha, model_scaling on demo-faces"
+
+
 def test_an_out_folder_that_cannot_be_written_is_named(
     trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
 ) -> None:
