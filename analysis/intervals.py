@@ -51,6 +51,11 @@ class Predictions:
     logit: FloatArray
     """(num_crops,) above 0 is called fake."""
 
+    @property
+    def genuine(self) -> frozenset[str]:
+        """The categories of real crops."""
+        return frozenset(self.category[self.label == 0].tolist())
+
 
 def read_predictions(trial: Trial, tracking_uri: str, split: str = "val") -> Predictions | None:
     """Return a trial's predictions on one split, None when the run carries none.

@@ -182,9 +182,11 @@ def _categories(evidence: Evidence) -> list[Block]:
     """Return the accuracy by category of the front and the next best."""
     trials = chosen(evidence, MOST_MODELS)
     names = sorted({key.removeprefix("test_accuracy_") for t in trials for key in t.metrics if "test_accuracy_" in key})
-    names.sort(key=lambda name: name != "youtube")
     if not names:
         return []
+    entries = [entry for trial in trials[:1] if (entry := evidence.predictions(trial)) is not None]
+    genuine = entries[0].genuine if entries else frozenset()
+    names.sort(key=lambda name: name not in genuine)
     values = np.array([[trial.metrics.get(f"test_accuracy_{name}", math.nan) for name in names] for trial in trials])
     svg = figures.heat_map([f"{trial.name} ({trial.architecture})" for trial in trials], names, values)
     caption = "Test accuracy in % by category: the front first, then the next best on validation."
@@ -221,11 +223,13 @@ def _confusion(evidence: Evidence) -> list[Block]:
         entry = evidence.predictions(trial)
         if entry is None:
             continue
-        names = sorted(set(entry.category.tolist()), key=lambda name: (name != "youtube", name))
+        names = sorted(set(entry.category.tolist()), key=lambda name: (name not in entry.genuine, name))
         fake = [int((entry.logit[entry.category == name] > 0).sum()) for name in names]
         total = [int((entry.category == name).sum()) for name in names]
         svg = figures.confusion(f"{trial.name} ({trial.architecture}), test split", names, fake, total)
-        caption = "Crops called fake (a probability above 0.5) and real, by true category; youtube is real."
+        real = [name for name in names if name in entry.genuine]
+        which = f"; {' and '.join(real)} {'is' if len(real) == 1 else 'are'} real" if real else ""
+        caption = f"Crops called fake (a probability above 0.5) and real, by true category{which}."
         return [Heading(text="Confusion at 0.5"), Figure(name="confusion", svg=svg, caption=caption)]
     return []
 

@@ -44,7 +44,7 @@ def test_a_column_with_the_target_is_believed_over_the_name(tmp_path: Path) -> N
         {
             "video_id": ["a", "b", "000_003"],
             "target_id": ["x", "x", "unknown"],
-            "category": ["youtube", "Deepfakes", "Deepfakes"],
+            "category": ["Celeb-real", "Celeb-synthesis", "Celeb-synthesis"],
             "split": ["val", "val", "val"],
             "label": [0, 1, 1],
             "logit": [1.0, 1.0, 1.0],
@@ -55,6 +55,7 @@ def test_a_column_with_the_target_is_believed_over_the_name(tmp_path: Path) -> N
     entry = read_predictions(a_trial(tmp_path), "")
     assert entry is not None
     assert entry.source.tolist() == ["x", "x", "000"]
+    assert entry.genuine == {"Celeb-real"}
 
 
 def test_weights_are_whole_draws_of_as_many_videos() -> None:

@@ -99,6 +99,7 @@ def test_every_experiment_of_the_thesis_has_its_verdict(whole: Runs, tmp_path: P
     text = markdown.read_text()
     for words in (
         "Held: ImageNet weights beat a random start, by +",
+        "by true category; youtube is real.",
         "Not run: fine-tuning improves B0 (no trial for B0, fine-tuned).",
         "fine-tuning improves Lite0, by +",
         "Not run: Lite0's own weights beat trained B0's (no trial for Lite0, from trained B0 weights).",
