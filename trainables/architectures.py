@@ -4,6 +4,7 @@ Every one ends in dropout and one logit: above 0 is fake, below 0 is real (a pro
 read without torch, which only building a network needs.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -207,24 +208,44 @@ def _make_lite(model: "nn.Module") -> None:
                 setattr(parent, name, nn.ReLU6(inplace=True))
 
 
+def _published_at(row: Architecture) -> str:
+    """Return where a library has its ImageNet weights; the file's name ends in the first digits of its SHA-256."""
+    if row.family == "torchvision":
+        import torchvision
+
+        url: str = torchvision.models.get_model_weights(row.builder).IMAGENET1K_V1.url
+        return url
+    import timm
+
+    published = timm.get_pretrained_cfg(row.builder)
+    assert published is not None
+    assert isinstance(published.url, str)
+    return published.url
+
+
+def _check_hash(cached: Path) -> None:
+    """Refuse a file that lies where the published one belongs and is another."""
+    promised = cached.stem.rsplit("-", 1)[1]
+    if not cached.is_file():
+        return
+    found = hashlib.sha256(cached.read_bytes()).hexdigest()
+    if not found.startswith(promised):
+        raise InputError(
+            f"ImageNet weights must be the published file, whose SHA-256 begins with {promised}, but that of {cached} "
+            f"begins with {found[:8]}; delete it so that it is fetched again, or put the published file there"
+        )
+
+
 def _load_imagenet(row: Architecture, model: "nn.Module") -> None:
     """Copy the published ImageNet backbone into ``model``, leaving its one-logit head as initialised."""
     from pickle import UnpicklingError
 
     import torch
 
-    if row.family == "torchvision":
-        import torchvision
-
-        url = torchvision.models.get_model_weights(row.builder).IMAGENET1K_V1.url
-    else:
-        import timm
-
-        published = timm.get_pretrained_cfg(row.builder)
-        assert published is not None
-        url = published.url
-    file_name = url.rsplit("/", 1)[1]  # ends in the first digits of the file's SHA-256
+    url = _published_at(row)
+    file_name = url.rsplit("/", 1)[1]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    _check_hash(cached)  # torch checks what it has downloaded itself, and nothing else
     try:
         state = torch.hub.load_state_dict_from_url(
             url, progress=False, map_location="cpu", check_hash=True, weights_only=True

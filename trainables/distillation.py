@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from data_store.folders import secure
 from data_store.resident import Crops, SplitCrops, batches, epoch_order
 from trainables.architectures import forward, normalise_in_place
 from trainables.artifact_files import ModelRecipe
@@ -138,9 +139,12 @@ def signal_for_epoch(
     file = folder / digest(settings)[:16] / f"epoch-{epoch:03d}.npy"
     file.parent.mkdir(parents=True, exist_ok=True)
     mirror = mirror or Mirror(local=folder)
-    with turn(file.with_suffix(".lock"), file.exists) as sign_of_life:
-        if file.exists() or mirror.pull_file(file):
-            return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
+    with turn(file.with_suffix(".lock"), lambda: _whole(file, len(train)) is not None) as sign_of_life:
+        found = _whole(file, len(train))
+        if found is None and mirror.pull_file(file):
+            found = _whole(file, len(train))
+        if found is not None:
+            return found
         augmentation = config.recipe.augmentation
         logits = teacher_logits(
             teacher.to(config.device),
@@ -152,15 +156,26 @@ def signal_for_epoch(
             device=torch.device(config.device),
             after_batch=sign_of_life,
         )
-        if mirror.pull_file(file):  # another node was faster
-            return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
+        if mirror.pull_file(file) and (found := _whole(file, len(train))) is not None:  # another node was faster
+            return found
         # Containers on two nodes may have the same process number.
         partial = file.with_suffix(f".{os.uname().nodename}-{os.getpid()}.partial")
         with partial.open("wb") as stream:
             np.save(stream, logits, allow_pickle=False)
+        secure(partial)
         partial.replace(file)
+        secure(file.parent)
         mirror.push(file)
     return logits
+
+
+def _whole(file: Path, num_crops: int) -> np.ndarray | None:
+    """Return the signal in a file, or None where there is none: a disk may have lost what it had promised to keep."""
+    try:
+        found: np.ndarray = np.load(file, allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return found if found.shape == (num_crops,) and found.dtype == np.float32 else None
 
 
 def epoch_positions(config: TrialConfig, crops: SplitCrops, epoch: int) -> np.ndarray:

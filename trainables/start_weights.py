@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_store.errors import InputError, run_command
+from data_store.folders import secure
 from trainables.apart import run_apart
 from trainables.architectures import build, head, is_head, is_squeeze_excitation, named
 from trainables.artifact_files import (
@@ -148,8 +149,10 @@ def convert(file: Path, architecture: str, folder: Path) -> None:
     save_file(contiguous(state), partial / WEIGHTS_FILE)
     recipe = recipe_for(architecture, named(architecture).resolution_px)
     (partial / RECIPE_FILE).write_text(recipe_text(recipe))
+    secure(*partial.iterdir(), partial)
     if not folder.exists():
         partial.replace(folder)
+        secure(folder.parent)
 
 
 def _main() -> int:

@@ -127,7 +127,7 @@ def test_a_trial_that_raises_is_one_failed_cell_with_its_reason(store: Path, tmp
     )
     assert done.returncode == 1
     assert done.stderr == ""
-    assert "teacher B0: ImageNet weights of B0 must be cached or downloadable" in done.stdout
+    assert "teacher B0: ImageNet weights must be the published file, whose SHA-256 begins with 7f5810bc" in done.stdout
     assert done.stdout.count("not run") == 4
     (trace,) = {*re.findall(r"^failed +teacher B0: .* \(log: (.*)\)$", done.stdout, re.MULTILINE)}
     assert "Traceback" in Path(trace).read_text()

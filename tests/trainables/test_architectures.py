@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from data_store.errors import InputError
+from trainables import architectures
 from trainables.architectures import (
     ARCHITECTURES,
     build,
@@ -131,6 +133,22 @@ def test_imagenet_weights_offline_name_the_file_and_its_place(tmp_path: Path, mo
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
     with pytest.raises(InputError, match=r"put that file at .*tf_efficientnet_lite0-0aa007d2.pth"):
         build("Lite0", imagenet=True)
+
+
+def test_a_file_of_imagenet_weights_must_have_the_hash_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints"
+    place.mkdir(parents=True)
+    other = place / "efficientnet_b0_rwightman-7f5810bc.pth"
+    torch.save(build("B0").state_dict(), other)
+    with pytest.raises(InputError, match=rf"begins with 7f5810bc, but that of {other} begins with \w{{8}}; delete it"):
+        build("B0", imagenet=True)
+    digest = hashlib.sha256(other.read_bytes()).hexdigest()[:8]
+    other.rename(place / f"published-{digest}.pth")
+    monkeypatch.setattr(architectures, "_published_at", lambda _: f"https://127.0.0.1/published-{digest}.pth")
+    assert build("B0", imagenet=True).training
 
 
 @pytest.mark.parametrize("name", ["B0", "Lite0", "B0-lite"])

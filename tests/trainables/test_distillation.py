@@ -126,6 +126,20 @@ def test_the_signal_is_computed_once_and_read_after_that(
     assert not list(tmp_path.glob("*/*.partial"))
 
 
+@pytest.mark.parametrize("left", [b"", b"\x93NUMPY torn", None])
+def test_a_file_that_a_power_cut_left_broken_is_computed_again(
+    crops: Crops, teacher: torch.nn.Module, tmp_path: Path, left: bytes | None
+) -> None:
+    recipe = recipe_for("B0", 64)
+    first = signal_for_epoch(teacher, recipe, CONFIG, crops, folder=tmp_path, epoch=1)
+    (file,) = tmp_path.glob("*/*.npy")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if left is None else left)
+    again = signal_for_epoch(teacher, recipe, CONFIG, crops, folder=tmp_path, epoch=1)
+    np.testing.assert_array_equal(again, first)
+    assert file.read_bytes() == whole
+
+
 def test_trials_that_come_to_an_epoch_together_compute_it_once(
     crops: Crops, teacher: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

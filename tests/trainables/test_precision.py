@@ -69,6 +69,19 @@ def test_mixed_precision_trains_on_a_gpu(dtype: torch.dtype, crops: Crops, monke
     assert losses["amp"] != losses["fp32"]
 
 
+@pytest.mark.gpu
+def test_float32_on_a_gpu_is_float32() -> None:
+    from trainables.gpu_memory import begin_trial
+
+    torch.backends.cudnn.allow_tf32 = True
+    begin_trial(None)
+    torch.manual_seed(0)
+    images, weights = torch.randn(8, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    exact = torch.nn.functional.conv2d(images.double(), weights.double())
+    computed = torch.nn.functional.conv2d(images.cuda(), weights.cuda()).cpu().double()
+    assert (computed - exact).abs().max() < 1e-5 * exact.abs().max()  # TF32 is about 100 times less exact
+
+
 def test_a_checkpoint_keeps_how_the_loss_is_scaled(tmp_path: Path) -> None:
     fit, resumed = start(CONFIG), start(CONFIG)
     fit.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
