@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,11 +88,74 @@ class Comparison:
 
 
 def by_data(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], ...]:
-    """Return the trials apart for each store and split, most trials first: they are never mixed."""
+    """Return the trials apart for each store and split, most trials first: they are never mixed.
+
+    Nor are milliseconds of different CPUs, or ratios to B0 at different resolutions: those of most trials (of equally
+    many, of the latest) are kept, and the others' taken out of their records; `apart` says whose.
+    """
     groups: dict[DataIdentity, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(trial.data, []).append(trial)
-    return tuple(tuple(group) for group in sorted(groups.values(), key=len, reverse=True))
+    return tuple(_one_yardstick(group) for group in sorted(groups.values(), key=len, reverse=True))
+
+
+def apart(trials: Sequence[Trial], axis: Objective) -> list[str]:
+    """Return in sentences which of `by_data`'s trials had a value on an axis that does not compare, and why."""
+    reasons: dict[str, list[str]] = {}
+    for trial in trials:
+        if reason := _apart(trial, axis):
+            reasons.setdefault(reason, []).append(trial.name)
+    return [f"left out, {axis.key} {reason}: {_listed(names)}" for reason, names in reasons.items()]
+
+
+def _one_yardstick(group: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Take out of the records what was measured otherwise than most."""
+    for ratio in (False, True):
+        mine = {
+            trial.run_id: [key for key in trial.metrics if _is_latency(key) and key.endswith("_ratio") == ratio]
+            for trial in group
+        }
+        latest_first = sorted(group, key=lambda trial: trial.ended, reverse=True)
+        counts = Counter(_yardstick(trial, ratio=ratio) for trial in latest_first if mine[trial.run_id])
+        if len(counts) > 1:
+            most = counts.most_common(1)[0][0]
+            group = [
+                trial
+                if (own := _yardstick(trial, ratio=ratio)) == most
+                else _without(trial, mine[trial.run_id], own, most)
+                for trial in group
+            ]
+    return tuple(group)
+
+
+def _yardstick(trial: Trial, *, ratio: bool) -> str:
+    """Return what a trial's latencies depend on, beside its graph, in words."""
+    if ratio:
+        side_px = trial.metrics.get(keys.LATENCY_REFERENCE_PX)
+        return "to a B0 not recorded" if side_px is None else f"to B0 at {side_px:g} px"
+    return f"of {trial.tags.get(keys.LATENCY_CPU, 'a CPU not recorded')}"
+
+
+def _without(trial: Trial, taken: Sequence[str], own: str, most: str) -> Trial:
+    """Return a trial without some of its latencies, and with the reason."""
+    if not taken:
+        return trial
+    metrics = {key: value for key, value in trial.metrics.items() if key not in taken}
+    return replace(trial, metrics=metrics, tags={**trial.tags, _apart_tag(taken[0]): f"{own} where most are {most}"})
+
+
+def _is_latency(key: str) -> bool:
+    """Tell a latency from what is said of it."""
+    return key.startswith("latency_") and key.endswith(("_ms_p50", "_ms_p90", "_ratio"))
+
+
+def _apart(trial: Trial, axis: Objective) -> str:
+    """Return why a trial's value on an axis was taken out, or nothing."""
+    return trial.tags.get(_apart_tag(axis.key), "") if _is_latency(axis.key) else ""
+
+
+def _apart_tag(key: str) -> str:
+    return f"apart.{'ratio' if key.endswith('_ratio') else 'ms'}"
 
 
 def sample(
@@ -195,15 +258,10 @@ def _notes(
     """Return what was left out, and why."""
     notes = []
     for axis in axes:
-        without = [trial.name for trial in trials if not math.isfinite(axis.value(trial))]
+        without = [t.name for t in trials if not math.isfinite(axis.value(t)) and not _apart(t, axis)]
         if without:
             notes.append(f"left out without a finite {axis.key}: {_listed(without)}")
-        cpus = Counter(trial.tags.get(keys.LATENCY_CPU, "") or "a CPU not recorded" for trial in kept)
-        if axis.unit == "ms" and len(cpus) > 1:
-            measured = ", ".join(f"{cpu} ({count})" for cpu, count in cpus.most_common())
-            notes.append(
-                f"{axis.label} was measured on different CPUs: {measured}; --x {axis.name}_ratio carries over better"
-            )
+        notes += apart(trials, axis)
     without = [trial.name for trial in kept if trial.run_id not in samples]
     if without and len(kept) <= MOST_SAMPLED:
         notes.append(f"without an interval: {_listed(without)}")

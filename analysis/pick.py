@@ -10,12 +10,13 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from analysis import intervals, objectives
 from analysis.addresses import TRACKING_HELP, near, project_root, run_link
 from analysis.choice import Choice, Limit, choose
-from analysis.comparison import by_data
+from analysis.comparison import apart, by_data
 from analysis.export import export
 from analysis.runs import CACHE, Trial, read_runs
 from data_store.errors import InputError, run_command
@@ -147,9 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = read_runs(options.tracking_uri, options.sweep, cache=project_root() / CACHE)
     trials = one_data(runs.trials, options.data)
     choice = choose(trials, objectives.score(options.y, trials), limits, tracking_uri=runs.tracking_uri)
+    whole = {trial.run_id: trial for trial in runs.trials}  # with the latencies that do not compare
+    choice = replace(choice, best=whole[choice.best.run_id])
     text = describe(choice, limits, runs.tracking_uri)
     sys.stdout.write(f"{len(trials)} trials, {choice.candidates} within the limits; {trials[0].data.text}\n{text}")
-    sys.stdout.write("".join(f"note       {note}\n" for note in runs.notes))
+    notes = [*runs.notes, *(note for limit in limits for note in apart(trials, limit.objective))]
+    sys.stdout.write("".join(f"note       {note}\n" for note in notes))
     if options.export:
         written, absent = export(choice, limits, options.export, tracking_uri=runs.tracking_uri, description=text)
         sys.stdout.write("".join(f"wrote      {path}\n" for path in written))

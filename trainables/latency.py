@@ -222,7 +222,12 @@ def _measure_here(
 
     torch.set_num_threads(num_threads)
     torch.set_flush_denormal(True)
-    rows: list[dict[str, float]] = [{keys.LATENCY_THREADS: num_threads} for _ in graphs]
+    circumstances = {
+        keys.LATENCY_THREADS: num_threads,
+        keys.LATENCY_REFERENCE_PX: _recipe_of(reference).resolution_px,
+        keys.LATENCY_SAMPLES: min(num_samples, NUM_SAMPLES),
+    }
+    rows: list[dict[str, float]] = [{**circumstances} for _ in graphs]
     with tempfile.TemporaryDirectory(prefix="latency_") as temporary:
         scratch, base_graph = Path(temporary), _lying_ready(reference, graphs)
         base = _runners(base_graph, scratch, num_threads, runtimes)
@@ -287,6 +292,10 @@ def _runners(
     if "int8" in runtimes and isinstance(graph, Path) and (graph / INT8_FILE).exists():
         runs["int8"] = lambda batch_size: onnx_runner(graph / INT8_FILE, resolution_px, batch_size, num_threads)
     return runs
+
+
+def _recipe_of(graph: Path | ModelRecipe) -> ModelRecipe:
+    return read_recipe(graph) if isinstance(graph, Path) else graph
 
 
 def _as_json(graph: Path | ModelRecipe) -> str | dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.engine.courier import Courier, may_pass
 from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
+from sweeps.engine.resources import cpu_name
 from sweeps.engine.space import PlannedTrial
 from sweeps.engine.terminal import Terminal
 from trainables import metric_keys as keys
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def take_over(
-    pending: Mapping[str, PlannedTrial], journal: Journal, places: Places, tracking: "Tracking", terminal: Terminal
+    pending: Mapping[str, PlannedTrial],
+    journal: Journal,
+    places: Places,
+    tracking: "Tracking",
+    terminal: Terminal,
+    *,
+    reference_px: int,
 ) -> set[str]:
     """Take over the trials that need not be trained again, and return their identities.
 
@@ -35,6 +42,8 @@ def take_over(
         places: Where the models' folders are put.
         tracking: The store that is searched.
         terminal: Told what was found.
+        reference_px: Side of the images of the B0 that latencies are measured beside. One that was measured beside
+            another, or on another CPU, is not taken over: the graph is measured here.
     """
     found: set[str] = set()
     if not tracking.has_others():
@@ -52,8 +61,9 @@ def take_over(
         latency = {key: value for key, value in run.data.metrics.items() if key.startswith("latency_")}
         result = _result(run)
         graph = result["graph"]["digest"]
-        if latency and graph not in journal.state.latencies:
-            cpu = run.data.tags.get(keys.LATENCY_CPU, "")
+        cpu = run.data.tags.get(keys.LATENCY_CPU)
+        comparable = cpu == cpu_name() and latency.get(keys.LATENCY_REFERENCE_PX) == reference_px
+        if comparable and graph not in journal.state.latencies:
             journal.append("latency", graph=graph, latency=latency, cpu=cpu)
         journal.append("found", trial=trial, run=run.info.run_id, sweep=run.data.tags["sweep"], result=result)
         terminal.line("found", f"{planned.name}: trained by {run.data.tags['sweep']}")
@@ -68,6 +78,7 @@ def take_over_by(
     places: Places,
     terminal: Terminal,
     *,
+    reference_px: int,
     wait_s: float = WAIT_S,
 ) -> None:
     """Do the same while trials run: the courier has the tracking store. Where it is away, nothing is found in time."""
@@ -77,7 +88,7 @@ def take_over_by(
         if not done.set_running_or_notify_cancel():
             return  # too late: the trials may have started
         try:
-            take_over(pending, journal, places, tracking, terminal)
+            take_over(pending, journal, places, tracking, terminal, reference_px=reference_px)
         except Exception as error:  # noqa: BLE001 # told to who asked
             done.set_exception(error)
         else:

@@ -259,7 +259,8 @@ def _without_found(
         terminal.line("closed", f"{stale} runs that a sweep which died had left running")
     if _is_fresh(journal):
         return pending
-    while found := take_over(pending, journal, launch.places, tracking, terminal):
+    reference_px = launch.setting.profile.resolution_px
+    while found := take_over(pending, journal, launch.places, tracking, terminal, reference_px=reference_px):
         pending = {trial: planned for trial, planned in pending.items() if trial not in found}
         pending |= launch.agenda.grow(journal)
     return pending
@@ -347,7 +348,8 @@ def _added(
     from sweeps.engine.plan import Added
 
     if not _is_fresh(journal):
-        take_over_by(courier, new, journal, launch.places, terminal)
+        reference_px = launch.setting.profile.resolution_px
+        take_over_by(courier, new, journal, launch.places, terminal, reference_px=reference_px)
     left = {trial: planned for trial, planned in new.items() if trial not in journal.state.finished}
     predicted = _predict(launch, left)
     needs = {trial: predicted[planned.config] for trial, planned in left.items()}

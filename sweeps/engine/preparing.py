@@ -31,7 +31,7 @@ from trainables.data_rules import check_store
 from trainables.limits import Limits
 from trainables.recipes import Recipe, digest
 
-LATENCY_PROTOCOL = "quiet process, 1 thread, interleaved with unpruned B0, p50 and p90 of 64 samples"
+LATENCY_PROTOCOL = "quiet process, 1 thread, interleaved with unpruned B0, p50 and p90"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 import analysis
-from analysis.comparison import compare
+from analysis.comparison import by_data, compare
 from analysis.objectives import cost, score
 from analysis.pareto import draw, main
 from analysis.runs import Trial, read_runs
@@ -77,19 +77,29 @@ def test_trials_without_a_finite_value_are_left_out_and_named(trials: tuple[Tria
     assert "left out without a finite val_accuracy: alpha=0" in compared.notes
 
 
-def test_latencies_of_different_cpus_are_said_to_be(trials: tuple[Trial, ...]) -> None:
-    def notes(axis: str, *cpus: str) -> tuple[str, ...]:
-        group = [
-            replace(trial, tags={**trial.tags, keys.LATENCY_CPU: cpu}) for trial, cpu in zip(trials, cpus, strict=False)
+def test_latencies_that_do_not_compare_are_left_out_and_named(trials: tuple[Trial, ...]) -> None:
+    def points(axis: str, cpus: str, sides_px: list[int]) -> tuple[list[str], list[str]]:
+        measured = [
+            replace(
+                changed(trial, latency_reference_px=side_px),
+                tags={**trial.tags, keys.LATENCY_CPU: cpu},
+                ended=100 + place,
+            )
+            for place, (trial, cpu, side_px) in enumerate(zip(trials, cpus, sides_px, strict=False))
         ]
-        return compare(group, cost(axis), score("accuracy", group)).notes
+        (group,) = by_data(measured)
+        compared = compare(group, cost(axis), score("accuracy", group))
+        return [point.trial.name for point in compared.points], [note for note in compared.notes if "left out" in note]
 
-    (note,) = [note for note in notes("latency", "Xeon", "Xeon", "EPYC") if "CPU" in note]
-    assert note == (
-        "CPU latency was measured on different CPUs: Xeon (2), EPYC (1); --x latency_ratio carries over better"
-    )
-    assert not any("CPU" in note for note in notes("latency", "Xeon", "Xeon", "Xeon"))
-    assert not any("CPU" in note for note in notes("latency_ratio", "Xeon", "Xeon", "EPYC"))
+    names = [trial.name for trial in trials[:3]]
+    assert points("latency", "AAA", [64, 64, 64]) == (names, [])
+    assert points("latency_ratio", "AAB", [64, 64, 64]) == (names, [])
+    assert points("latency", "AAA", [64, 64, 224]) == (names, [])
+    note = f"left out, latency_ms_p50 of B where most are of A: {names[2]}"
+    assert points("latency", "AAB", [64, 64, 64]) == (names[:2], [note])
+    note = f"left out, latency_ratio to B0 at 64 px where most are to B0 at 224 px: {names[1]}"
+    assert points("latency_ratio", "AAA", [224, 64, 224]) == ([names[0], names[2]], [note])
+    assert points("latency", "AB", [64, 64])[0] == [names[1]]  # of equally many, the latest
 
 
 @pytest.mark.parametrize("count", [1, 4])

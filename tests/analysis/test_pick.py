@@ -91,3 +91,21 @@ def test_a_changed_model_is_not_exported(kd_alpha_store: str, tmp_path: Path) ->
     finally:
         weights.write_bytes(content)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_ratio_to_another_b0_keeps_no_limit(
+    kd_alpha_store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = read_runs(kd_alpha_store)
+    other = [
+        replace(trial, metrics={**trial.metrics, "latency_reference_px": 224.0 if trial.name == "alpha=0.75" else 64.0})
+        for trial in runs.trials
+    ]
+    monkeypatch.setattr("analysis.pick.read_runs", lambda *_, **__: replace(runs, trials=tuple(other)))
+    assert main(["--tracking-uri", kd_alpha_store, "--max-latency-ratio", "0.9"]) == 0
+    text = capsys.readouterr().out
+    assert "6 trials, 4 within the limits" in text
+    assert "best       alpha=0.5" in text
+    assert "note       left out, latency_ratio to B0 at 224 px where most are to B0 at 64 px: alpha=0.75" in text
+    assert main(["--tracking-uri", kd_alpha_store]) == 0
+    assert "best       teacher B0" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from sweeps.engine.lock import sweep_lock
 from sweeps.engine.options import parse
 from sweeps.engine.places import Places
 from sweeps.engine.plan import Added, Plan
-from sweeps.engine.resources import Capacity
+from sweeps.engine.resources import Capacity, cpu_name
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.kd_alpha import SWEEP
@@ -42,8 +42,8 @@ class Store:
         if trial != "a":
             return None
         data = SimpleNamespace(
-            tags={"graph": "g", "model": "m", "sweep": "other", "latency_cpu": "Xeon"},
-            metrics={"val_accuracy": 0.75, "latency_ratio": 0.5},
+            tags={"graph": "g", "model": "m", "sweep": "other", "latency_cpu": cpu_name()},
+            metrics={"val_accuracy": 0.75, "latency_ratio": 0.5, "latency_reference_px": 64.0},
             params={"architecture": "Lite0", "resolution_px": "64"},
         )
         return SimpleNamespace(data=data, info=SimpleNamespace(run_id="r"))
@@ -61,13 +61,26 @@ def _fetched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_courier_looks_new_trials_up(tmp_path: Path) -> None:
     journal, store, terminal = open_journal(tmp_path / "journal.jsonl"), Store(), Terminal(io.StringIO())
     courier = Courier(lambda: store, terminal)  # type: ignore[arg-type, return-value]
-    take_over_by(courier, {"a": ROW, "b": ROW}, journal, Places(sweep=tmp_path), terminal)
+    take_over_by(courier, {"a": ROW, "b": ROW}, journal, Places(sweep=tmp_path), terminal, reference_px=64)
     assert store.asked == ["a", "b"]
     assert journal.state.found == {"a": "r"}
     assert journal.state.finished["a"]["metrics"] == {"val_accuracy": 0.75}
-    assert journal.state.latencies == {"g": {"latency_ratio": 0.5}}
-    assert journal.state.latency_cpus == {"g": "Xeon"}
+    assert journal.state.latencies == {"g": {"latency_ratio": 0.5, "latency_reference_px": 64.0}}
+    assert journal.state.latency_cpus == {"g": cpu_name()}
     courier.stop()
+
+
+@pytest.mark.usefixtures("_fetched")
+@pytest.mark.parametrize(("reference_px", "here"), [(224, cpu_name()), (64, "another CPU")])
+def test_a_latency_of_another_cpu_or_beside_another_b0_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference_px: int, here: str
+) -> None:
+    journal, store, terminal = open_journal(tmp_path / "journal.jsonl"), Store(), Terminal(io.StringIO())
+    monkeypatch.setattr(found, "cpu_name", lambda: here)
+    arguments: tuple[Any, ...] = ({"a": ROW}, journal, Places(sweep=tmp_path), store, terminal)
+    assert found.take_over(*arguments, reference_px=reference_px) == {"a"}
+    assert journal.state.found == {"a": "r"}
+    assert journal.state.latencies == {}
 
 
 @pytest.mark.usefixtures("_fetched")
@@ -75,7 +88,7 @@ def test_a_store_that_does_not_answer_holds_no_trial_up_and_finds_nothing_too_la
     journal, store, terminal = open_journal(tmp_path / "journal.jsonl"), Store(), Terminal(io.StringIO())
     waiting: list[Any] = []
     slow: Any = SimpleNamespace(away=False, put=waiting.append)
-    take_over_by(slow, {"a": ROW}, journal, Places(sweep=tmp_path), terminal, wait_s=0.01)
+    take_over_by(slow, {"a": ROW}, journal, Places(sweep=tmp_path), terminal, reference_px=64, wait_s=0.01)
     waiting[0](store)  # it answers after the trial has started
     assert (store.asked, journal.state.found) == ([], {})
     take_over_by(
@@ -84,13 +97,14 @@ def test_a_store_that_does_not_answer_holds_no_trial_up_and_finds_nothing_too_la
         journal,
         Places(sweep=tmp_path),
         terminal,
+        reference_px=64,
     )
     store.error = ConnectionError("gone")
     courier = Courier(lambda: store, terminal)  # type: ignore[arg-type, return-value]
-    take_over_by(courier, {"a": ROW}, journal, Places(sweep=tmp_path), terminal)
+    take_over_by(courier, {"a": ROW}, journal, Places(sweep=tmp_path), terminal, reference_px=64)
     store.error = KeyError("an error of ours")
     with pytest.raises(KeyError):
-        take_over_by(courier, {"a": ROW}, journal, Places(sweep=tmp_path), terminal)
+        take_over_by(courier, {"a": ROW}, journal, Places(sweep=tmp_path), terminal, reference_px=64)
     assert journal.state.found == {}
     courier.stop()
 

@@ -134,10 +134,10 @@ def test_a_trial_that_raises_is_one_failed_cell_with_its_reason(store: Path, tmp
     (log,) = re.findall(r"^log +(\S+): this launch", done.stdout, re.MULTILINE)
     assert "teacher B0" in Path(log).read_text()
     (parent,) = runs(tmp_path / "results", "sweep")
-    assert "teacher B0 failed: ImageNet weights of B0" in parent.data.tags["mlflow.note.content"]
+    assert "teacher B0 failed: ImageNet weights must be the published file" in parent.data.tags["mlflow.note.content"]
     trials = runs(tmp_path / "results", "trial")
     assert {run.info.run_name: run.info.status for run in trials} == {"teacher B0": "FAILED", "alpha=0": "FAILED"}
-    assert all("must be cached or downloadable" in run.data.tags["reason"] for run in trials)
+    assert all("must be the published file" in run.data.tags["reason"] for run in trials)
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,10 @@ def test_a_larger_graph_takes_longer_in_a_process_of_its_own(tmp_path: Path) -> 
         assert 0 < small[key] < large[key]
         assert large[keys.latency("ratio", batch_size=batch_size)] > 1.3
     assert large.keys() == small.keys()
-    assert len(large) == 4 * 2 + 1
+    assert len(large) == 4 * 2 + 3
     assert large[keys.LATENCY_THREADS] == 1
+    assert large[keys.LATENCY_REFERENCE_PX] == 32
+    assert large[keys.LATENCY_SAMPLES] == 6
 
 
 def test_a_model_that_is_the_reference_is_timed_once_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +123,9 @@ def test_a_models_onnx_files_are_timed_as_they_lie_in_its_folder(tmp_path: Path)
     shutil.copy(export_onnx(tmp_path), tmp_path / INT8_FILE)  # timed by its name, whatever is in it
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     (row,) = measure([tmp_path], reference=tmp_path, num_samples=4)
-    assert row.keys() == {keys.LATENCY_THREADS}.union(*(recorded(mode, ONE).keys() for mode in MODES))
+    assert row.keys() == {keys.LATENCY_THREADS, keys.LATENCY_REFERENCE_PX, keys.LATENCY_SAMPLES}.union(
+        *(recorded(mode, ONE).keys() for mode in MODES)
+    )
     for runtime in ("onnx", "int8"):
         assert 0 < row[keys.latency("ms_p50", runtime)] < row[keys.latency("ms_p50", runtime, 32)]
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
