@@ -66,6 +66,7 @@ def curves(histories: Mapping[str, Mapping[str, Curve]]) -> str:
             for axes, key, line, scale in (
                 (left, "train_loss", ":", 1),
                 (left, "val_loss", "-", 1),
+                (right, "train_accuracy", ":", 100),
                 (right, "val_accuracy", "-", 100),
             ):
                 curve = found.get(key, ())
@@ -75,7 +76,7 @@ def curves(histories: Mapping[str, Mapping[str, Curve]]) -> str:
                     shown = [value * scale for value in values]
                     axes.plot(steps, shown, line, color=colour, linewidth=1.5, label=label, marker=_dot(curve))
         _plain(left, "epoch", "loss (dotted: training)")
-        _plain(right, "epoch", "validation accuracy (%)")
+        _plain(right, "epoch", "accuracy (%; dotted: training)")
         figure.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.06, 0.99), ncols=4)
         return out()
 

@@ -27,6 +27,7 @@ from trainables import metric_keys as keys
 CURVES = {
     "train_loss": keys.EPOCH_TRAIN_LOSS,
     "val_loss": keys.EPOCH_VAL_LOSS,
+    "train_accuracy": keys.EPOCH_TRAIN_ACCURACY,
     "val_accuracy": keys.EPOCH_VAL_ACCURACY,
 }
 

@@ -53,6 +53,7 @@ PEAK_MEMORY_MB: Final = "peak_memory_mb"
 EPOCH_TRAIN_LOSS: Final = "epoch/train_loss"
 EPOCH_HARD_LOSS: Final = "epoch/train_hard_loss"
 EPOCH_SOFT_LOSS: Final = "epoch/train_soft_loss"
+EPOCH_TRAIN_ACCURACY: Final = "epoch/train_accuracy"  # on augmented crops, while the weights change
 EPOCH_VAL_LOSS: Final = "epoch/val_loss"
 EPOCH_VAL_ACCURACY: Final = "epoch/val_accuracy"
 EPOCH_LEARNING_RATE: Final = "epoch/learning_rate"

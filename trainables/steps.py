@@ -15,7 +15,7 @@ from trainables.recipes import Recipe, TrialConfig
 def accumulate_gradients(
     fit: Fit, config: TrialConfig, images: Tensor, labels: Tensor, soft: Tensor | None
 ) -> dict[str, float]:
-    """Add the gradients of a batch's mean loss to the parameters, and return the loss and its parts.
+    """Add the gradients of a batch's mean loss to the parameters; return the loss, its parts and the accuracy.
 
     In micro-batches they are those of the whole batch up to rounding, but for batch normalisation, which takes its
     statistics from each micro-batch, and for dropout, which draws anew in each.
@@ -41,7 +41,8 @@ def accumulate_gradients(
         share = len(part) / len(images)
         loss = losses["loss"] * share if num_parts > 1 else losses["loss"]
         (loss if fit.scaler is None else fit.scaler.scale(loss)).backward()
-        for name, value in losses.items():
+        right = ((logits.detach() > 0) == (part_labels > 0.5)).float().mean()
+        for name, value in {**losses, "accuracy": right}.items():
             means[name] = means.get(name, 0) + value.detach() * share
     values: list[float] = torch.stack([*means.values()]).tolist()  # one wait for the device, not one a value
     return dict(zip(means, values, strict=True))

@@ -38,7 +38,7 @@ SoftLabels = Callable[[int], np.ndarray | None]
 def train_epoch(
     fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: SplitCrops, soft_labels: np.ndarray | None
 ) -> dict[str, float]:
-    """Train one epoch in place and return the mean of the loss and its parts.
+    """Train one epoch in place and return the means of the loss, its parts and the accuracy on augmented crops.
 
     Args:
         fit: Model and optimizer; ``fit.epoch`` is not advanced.
@@ -108,6 +108,7 @@ def run_epoch(
     record = {
         keys.EPOCH_TRAIN_LOSS: parts["loss"],
         keys.EPOCH_HARD_LOSS: parts["hard_loss"],
+        keys.EPOCH_TRAIN_ACCURACY: parts["accuracy"],
         keys.EPOCH_VAL_LOSS: val_loss,
         keys.EPOCH_VAL_ACCURACY: ((logits > 0) == (labels > 0.5)).float().mean().item(),
         keys.EPOCH_LEARNING_RATE: fit.optimizer.param_groups[0]["lr"],

@@ -99,6 +99,9 @@ def test_training_learns_and_the_same_seed_gives_the_same_bits() -> None:
     assert torch.equal(weights(fits[0]), weights(fits[1]))
     losses = [record[keys.EPOCH_TRAIN_LOSS] for record in fits[0].history]
     assert losses[-1] < 0.7 * losses[0]
+    accuracies = [record[keys.EPOCH_TRAIN_ACCURACY] for record in fits[0].history]
+    assert accuracies[0] < accuracies[-1] <= 1
+    assert accuracies == pytest.approx([round(160 * share) / 160 for share in accuracies])  # a count of crops
     other = replace(config, data_seed=9)
     fit = start(other)
     run_epoch(fit, other, MODEL, crops.split("train"), crops.split("val"))
@@ -132,7 +135,7 @@ def test_alpha_moves_the_weights_but_not_the_batches(crops: Crops) -> None:
         parts = train_epoch(fit, config, MODEL, crops.split("train"), soft)
         results.append((weights(fit), parts))
     assert not torch.equal(results[0][0], results[1][0])
-    assert set(results[0][1]) == {"loss", "hard_loss", "soft_loss"}
+    assert set(results[0][1]) == {"loss", "hard_loss", "soft_loss", "accuracy"}
     for _, parts in results:
         assert math.isfinite(parts["soft_loss"])
 
