@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.scene import COLOURS, FAINT, INK, MARKERS, SOFT
+from trainables.metrics import reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,24 +103,20 @@ def heat_map(rows: Sequence[str], columns: Sequence[str], values: Array) -> str:
         return out()
 
 
-def calibration(models: Sequence[tuple[str, Array, NDArray[np.int64]]], bins: int = 10) -> str:
-    """Draw how often a fake probability is right, by bins of ten: on the diagonal it is as right as it says.
+def calibration(models: Sequence[tuple[str, Array, NDArray[np.int64]]]) -> str:
+    """Draw how often a fake probability is right, in the bins of the recorded error: on the diagonal, as it says.
 
     Args:
         models: (name, probability of fake (num_crops,), label (num_crops,)).
-        bins: number of equal bins.
     """
     with _figure((5.4, 4.4)) as (figure, out):
         axes = figure.add_axes((0.13, 0.12, 0.83, 0.72))
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
         for index, (name, probability, label) in enumerate(models):
-            place = np.minimum((probability * bins).astype(int), bins - 1)
-            count = np.bincount(place, minlength=bins)
-            used = count > 0
-            said = np.bincount(place, weights=probability, minlength=bins)[used] / count[used]
-            was = np.bincount(place, weights=label, minlength=bins)[used] / count[used]
+            bins = reliability(label, probability)
             look: Any = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % 4], "linewidth": 1.4}
-            axes.plot(said, was, marker=MARKERS[index % len(MARKERS)], label=name, **look)
+            look |= {"marker": MARKERS[index % len(MARKERS)], "label": name}
+            axes.plot(bins.mean_probabilities, bins.fake_shares, **look)
         _plain(axes, "said: probability of fake", "was: share of fakes")
         axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2)
         return out()

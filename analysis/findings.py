@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from analysis import intervals
 from analysis.lineage import Kind, fits, kinds, sources
-from analysis.redrawn import FloatArray
 from analysis.runs import Trial
 from analysis.thesis import Claim
 
@@ -134,11 +131,3 @@ def upper_ratio(evidence: Evidence, rows: Sequence[tuple[float, Trial]], base: T
         f"Up to {100 * ratio:.0f} % can be pruned ({100 * trial.metrics['test_accuracy']:.1f} %{shown}) within "
         f"{100 * drop:.0f} points of {against}{more}."
     )
-
-
-def expected_calibration_error(probability: FloatArray, label: np.typing.NDArray[np.int64], bins: int = 10) -> float:
-    """Return the mean gap between a fake probability and how often it is right, weighted by bin (Guo et al., 2017)."""
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    total = np.bincount(place, minlength=bins)
-    gap = np.bincount(place, weights=probability - label, minlength=bins)
-    return float(np.abs(gap).sum() / max(total.sum(), 1))

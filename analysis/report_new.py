@@ -8,7 +8,7 @@ import numpy as np
 from analysis import figures
 from analysis.blocks import Block, Figure, Heading, Table, Text
 from analysis.comparison import compare
-from analysis.findings import Evidence, expected_calibration_error
+from analysis.findings import Evidence
 from analysis.fronts import costs, hypervolume
 from analysis.importance import FEWEST, importances, varied
 from analysis.objectives import COSTS, Objective, describe_score
@@ -16,6 +16,7 @@ from analysis.published import model_name, published
 from analysis.report_thesis import Histories, accuracy_cell
 from analysis.runs import Trial
 from trainables import metric_keys as keys
+from trainables.metrics import NUM_BINS, calibration_error
 
 ACCURACY = describe_score("accuracy")
 MOST_MODELS = 24
@@ -201,11 +202,11 @@ def _calibration(evidence: Evidence) -> list[Block]:
         if entry is not None:
             probability = 1 / (1 + np.exp(-entry.logit))
             models.append((trial.name, probability, entry.label))
-            error = expected_calibration_error(probability, entry.label)
+            error = calibration_error(entry.label, probability)
             rows.append((trial.name, f"{error:.3f}", f"{trial.metrics.get('test_log_loss', math.nan):.3f}"))
     if not models:
         return []
-    header = ("model", "expected calibration error (10 bins)", "log loss")
+    header = ("model", f"expected calibration error ({NUM_BINS} bins)", "log loss")
     return [
         Heading(text="Calibration"),
         Figure(

@@ -1,10 +1,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from analysis.findings import Evidence, expected_calibration_error, judge, upper_ratio
+from analysis.findings import Evidence, judge, upper_ratio
 from analysis.runs import Trial, read_runs
 from analysis.thesis import Claim, alpha_row
 
@@ -62,10 +61,3 @@ def test_the_upper_ratio_is_the_last_before_the_drop(trials: tuple[Trial, ...], 
     assert upper_ratio(evidence, gap, at(0.91), 0.05).startswith("Up to 30 % can be pruned (88.0 %")
     assert upper_ratio(evidence, gap, at(0.91), 0.05).endswith("; 40 % again keeps within it.")
     assert upper_ratio(evidence, gap[2:], at(0.91), 0.05).startswith("The smallest ratio, 35 %, costs more than 5")
-
-
-def test_calibration_error_is_zero_when_it_is_as_right_as_it_says() -> None:
-    label = np.array([0, 1, 1, 1] * 25)
-    assert expected_calibration_error(np.full(100, 0.75), label) == pytest.approx(0.0)
-    assert expected_calibration_error(np.full(100, 0.95), label) == pytest.approx(0.2)
-    assert expected_calibration_error(np.ones(100), np.ones(100, dtype=np.int64)) == 0.0

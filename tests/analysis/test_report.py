@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from analysis.findings import Evidence
+from analysis.intervals import read_predictions
 from analysis.report import main, write
 from analysis.report_thesis import _one_sweep_of_alphas
 from analysis.runs import Runs, read_runs
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, kd_alpha_runs, plant
+from trainables.metrics import NUM_BINS, score
 
 LITE_DIGEST = "11" * 32
 TUNED = {"recipe.name": "thesis fine-tuning"}
@@ -139,6 +141,17 @@ def test_the_row_beside_the_thesis_is_chosen_on_validation(whole: Runs, tmp_path
     rows = [line for line in markdown.read_text().splitlines() if line.startswith("| B0, ImageNet | 90.0")]
     assert len(rows) == 3
     assert [f"{100 * given.metrics['test_accuracy']:.1f} [" in row for row in rows] == [True] * 3
+
+
+def test_the_calibration_error_is_the_recorded_one(kd_alpha_store: str, tmp_path: Path) -> None:
+    runs = read_runs(kd_alpha_store)
+    _, markdown = write(runs, tmp_path)
+    best = max(runs.trials, key=lambda trial: trial.metrics["val_accuracy"])
+    entry = read_predictions(best, kd_alpha_store, "test")
+    assert entry is not None
+    recorded = score("test", entry.logit, entry.label, entry.category, entry.video_id).values["test_calibration_error"]
+    assert f"| model | expected calibration error ({NUM_BINS} bins) | log loss |" in markdown.read_text()
+    assert f"\n| {best.name} | {recorded:.3f} | {best.metrics['test_log_loss']:.3f} |" in markdown.read_text()
 
 
 def test_what_was_not_run_is_said_with_its_command(kd_alpha_store: str, tmp_path: Path) -> None:
