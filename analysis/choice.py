@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis import intervals
 from analysis.comparison import Samples, sample
-from analysis.objectives import Objective
+from analysis.objectives import Objective, noise_mark
 from analysis.runs import Trial
 from data_store.errors import InputError
 
@@ -50,7 +50,8 @@ class Limit:
     def text(self, trial: Trial) -> str:
         """Return what a trial has where the bound is: `size 8.81 MB`."""
         category = "lowest category " if self.every_category else ""
-        return f"{category}{self.objective.short} {self.objective.show(self.value(trial))}"
+        mark = noise_mark(trial, self.objective.key)
+        return f"{category}{self.objective.short} {mark}{self.objective.show(self.value(trial))}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from analysis import intervals
 from analysis.choice import Choice, Limit
 from analysis.deployment import deployment_of
-from analysis.objectives import COSTS, describe_score
+from analysis.objectives import COSTS, NOISE_NOTE, describe_score, noise_mark
 from analysis.runs import Trial
 from data_store.errors import InputError
 from trainables.artifact_files import (
@@ -70,6 +70,7 @@ def card(choice: Choice, limits: Sequence[Limit], folder: Path, tracking_uri: st
     trial, recipe = choice.best, read_recipe(folder)
     kept = [f"- {limit.flag} {limit.bound:g}: {limit.text(trial)}" for limit in limits] or ["- none"]
     files = [file.name for file in sorted(folder.iterdir()) if file.name != CARD]
+    costs = [cost for cost in COSTS.values() if cost.key in trial.metrics]
     tags = trial.tags
     return "\n".join(
         [
@@ -92,7 +93,8 @@ def card(choice: Choice, limits: Sequence[Limit], folder: Path, tracking_uri: st
             "",
             "| quantity | value |",
             "| :-- | --: |",
-            *(f"| {c.label} | {c.show(c.value(trial))} |" for c in COSTS.values() if c.key in trial.metrics),
+            *(f"| {c.label} | {c.text(trial)} |" for c in costs),
+            *(["", f"{NOISE_NOTE}."] if any(noise_mark(trial, c.key) for c in costs) else []),
             "",
             "## How it was chosen",
             "",

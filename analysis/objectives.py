@@ -10,6 +10,21 @@ from data_store.errors import InputError
 from trainables import metric_keys as keys
 
 LARGEST = 1e300
+NOISE_KEYS = {
+    keys.latency(figure, runtime, size): keys.latency("noise", runtime, size)
+    for figure in ("ms_p50", "ms_p90", "ratio")
+    for runtime in ("eager", "onnx", "int8")
+    for size in (1, 32)
+}
+"""Metric key of a latency -> key of its noise."""
+NOISE_NOTE = f"~: measured with noise above {100 * keys.NOISY:.0f} % (interquartile range over median, its own or B0's)"
+"""What `~` means, for where the reader meets it."""
+
+
+def noise_mark(trial: Trial, key: str) -> str:
+    """Return what stands before a trial's figure of that metric key: `~` for a noisy latency, else nothing."""
+    noise = trial.metrics.get(NOISE_KEYS.get(key, ""), 0.0)
+    return "~" if key in trial.metrics and noise > keys.NOISY else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +64,11 @@ class Objective:
             return "-"
         text = f"{value * self.scale:.{self.decimals}f}"
         return f"{text} {self.unit}" if unit and self.unit else text
+
+    def text(self, trial: Trial, *, unit: bool = True) -> str:
+        """Return a trial's value as text, a noisy latency marked: `~9.10 ms`."""
+        value = self.value(trial)
+        return (noise_mark(trial, self.key) if math.isfinite(value) else "") + self.show(value, unit=unit)
 
     @property
     def axis_label(self) -> str:

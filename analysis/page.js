@@ -16,6 +16,9 @@ function value(i, name) { const v = R.metrics[axis[name].key]; return v ? v[i] :
 function show(v, a, unit = true) {
   return v === null || v === undefined ? "-" : (v * a.scale).toFixed(a.decimals) + (unit && a.unit ? " " + a.unit : "");
 }
+// A trial's own value as text; a latency that was measured with much noise has a tilde before it.
+function noisy(i, a) { const n = a.noise && R.metrics[a.noise]; return n && value(i, a.name) !== null ? n[i] > R.noisy : false; }
+function showOf(i, v, a) { return (noisy(i, a) ? "~" : "") + show(v, a); }
 function put(parent, tag, attributes, text) {
   const node = document.createElementNS(SVG, tag);
   for (const k in attributes) node.setAttribute(k, attributes[k]);

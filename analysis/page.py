@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from analysis.comparison import CHANCE, SURE, Comparison
-from analysis.objectives import COSTS, LARGEST, Objective, describe_score
+from analysis.objectives import COSTS, LARGEST, NOISE_KEYS, NOISE_NOTE, Objective, describe_score
 from analysis.published import published, published_models
 from analysis.runs import Trial
 from analysis.scene import COLOURS
+from trainables import metric_keys as keys
 
 HERE = Path(__file__).resolve().parent
 SHAPES = ("circle", "square", "triangle", "diamond", "down", "hexagon")
@@ -69,7 +70,7 @@ def _record(
     placed = [(k, point) for k, comparison in enumerate(comparisons) for point in comparison.points]
     trials = [point.trial for _, point in placed]
     axes = _axes(trials)
-    keys = {key for axis in axes for key in (axis["key"], axis["upper"], axis["test"]) if key}
+    shown = {key for axis in axes for key in (axis["key"], axis["upper"], axis["test"], axis["noise"]) if key}
     order = sorted(range(len(trials)), key=lambda i: trials[i].ended or math.inf)
     rank = {index: position for position, index in enumerate(order)}
     y = comparisons[0].y
@@ -84,6 +85,8 @@ def _record(
             {"name": model.name, "accuracy": model.accuracy, "costs": dict(model.costs)} for model in published_models()
         ],
         "sure": SURE,
+        "noisy": keys.NOISY,
+        "noise": NOISE_NOTE,
         "chance": CHANCE,
         "colours": COLOURS,
         "shapes": SHAPES,
@@ -104,7 +107,7 @@ def _record(
             "ended": [trial.date for trial in trials],
             "order": [rank[index] for index in range(len(trials))],
         },
-        "metrics": {key: _column(trials, key) for key in sorted(keys)},
+        "metrics": {key: _column(trials, key) for key in sorted(shown)},
         "params": _params(trials),
         "intervals": {y.name: [[_short(end) for end in p.y_interval] if p.y_interval else None for _, p in placed]},
         "probability": {
@@ -134,6 +137,7 @@ def _axes(trials: Sequence[Trial]) -> list[dict[str, Any]]:
             "scale": axis.scale,
             "decimals": axis.decimals,
             "upper": axis.upper_key if axis.upper_key in recorded else None,
+            "noise": noise if (noise := NOISE_KEYS.get(axis.key)) in recorded else None,
             "test": test.key if (test := axis.test()) and test.key in recorded else None,
             "cost": is_cost,
         }

@@ -21,7 +21,7 @@ function describe(i) {
     const v = value(i, a.name);
     if (v === null) continue;
     const s = R.intervals[a.name] && R.intervals[a.name][i];
-    let text = show(v, a);
+    let text = showOf(i, v, a);
     if (s) text += ` [${show(s[0], a, false)}, ${show(s[1], a, false)}]`;
     if (a.upper && R.metrics[a.upper] && R.metrics[a.upper][i] !== null) text += ` (p90 ${show(R.metrics[a.upper][i], a, false)})`;
     rows.push([a.label, text]);
@@ -107,7 +107,7 @@ function drawTable() {
   for (const i of few) {
     const row = html(body, "tr", undefined, state.pinned.has(i) ? "pinned" : "");
     row.onclick = () => toggle(i);
-    for (const [, f, a] of columns) { const v = f(i); html(row, "td", a ? show(v, a) : v); }
+    for (const [, f, a] of columns) { const v = f(i); html(row, "td", a ? showOf(i, v, a) : v); }
   }
   $("table-title").textContent = `Trials shown: ${rows.length} of ${R.trials.data.filter((d) => d === state.data).length}`;
   $("more").hidden = rows.length <= few.length;
@@ -158,6 +158,7 @@ function redraw() {
   if (state.bars && R.intervals[state.y] && view.shown.some((i) => interval(i))) parts.push("Bars: 95 % interval, bootstrap over source videos.");
   if (state.published) parts.push(`Crosses: published in ${R.source}; test accuracy on other data, another split and other hardware.`);
   if (state.bars && axis[state.x].upper) parts.push("Sideways bars: median to p90.");
+  if (shown.some((i) => R.axes.some((a) => noisy(i, a)))) parts.push(R.noise + ".");
   if (shown.length <= 60) parts.push("Points of equal cost stand side by side.");
   parts.push("The front is of the trials shown and is chosen on validation; test scores are for reading only.");
   $("reading").textContent = parts.join(" ");

@@ -191,9 +191,12 @@ def _print_front(compared: Comparison) -> None:
 
     y, test = compared.y, compared.y.test()
     worst = ", ".join(axis.show(end) for axis, end in zip(compared.objectives, compared.reference, strict=True))
+    costs = [axis for axis in compared.objectives if axis is not y]
+    noisy = any(objectives.noise_mark(point.trial, axis.key) for point in compared.front for axis in costs)
+    explained = f"\n{objectives.NOISE_NOTE}" if noisy else ""
     table = Table(
         title=f"Pareto front, {compared.data.text}",
-        caption=f"hypervolume {compared.hypervolume:.3f} from ({worst}); [ ] is the 95 % interval",
+        caption=f"hypervolume {compared.hypervolume:.3f} from ({worst}); [ ] is the 95 % interval{explained}",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -201,7 +204,6 @@ def _print_front(compared: Comparison) -> None:
     )
     table.add_column("trial", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    costs = [axis for axis in compared.objectives if axis is not y]
     heads = [*(axis.column for axis in costs), y.column, test.column if test else "", "on front"]
     for head in heads:
         table.add_column(head.replace(" (", "\n("), justify="right", no_wrap=True)
@@ -211,7 +213,7 @@ def _print_front(compared: Comparison) -> None:
         table.add_row(
             f"{point.trial.name}{' (knee)' if point.trial.run_id == knee else ''}",
             point.trial.architecture,
-            *(axis.show(axis.value(point.trial), unit=False) for axis in costs),
+            *(axis.text(point.trial, unit=False) for axis in costs),
             f"{y.show(point.y, unit=False)}{f' [{ends[0]}, {ends[1]}]' if ends else ''}",
             test.show(test.value(point.trial), unit=False) if test else "",
             f"{100 * point.front_probability:.0f} %" if point.front_probability is not None else "-",

@@ -83,17 +83,19 @@ def describe(choice: Choice, limits: Sequence[Limit], tracking_uri: str) -> str:
     if test and test.key in best.metrics:
         lines.append(f"           {test.short} {_with_interval(best, score, tracking_uri, 'test')}")
     costs = [cost for cost in objectives.COSTS.values() if cost.key in best.metrics]
-    lines.append(f"           {', '.join(f'{cost.short} {cost.show(cost.value(best))}' for cost in costs)}")
+    lines.append(f"           {', '.join(f'{cost.short} {cost.text(best)}' for cost in costs)}")
     lines += [f"           {limit.text(best)} (limit {limit.objective.show(limit.bound)})" for limit in limits]
     lines.append(f"           {run_link(tracking_uri, best.experiment_id, best.run_id)}")
     other = choice.runner_up
     if other:
         lines.append(f"runner-up  {other.name} ({other.architecture}, {other.sweep})")
         measured = (score, *(cost for cost in costs if cost.key in other.metrics))
-        lines.append(f"           {', '.join(f'{axis.short} {axis.show(axis.value(other))}' for axis in measured)}")
+        lines.append(f"           {', '.join(f'{axis.short} {axis.text(other)}' for axis in measured)}")
     else:
         lines.append("runner-up  none: one model alone keeps the limits")
     lines.append(f"confidence {confidence(choice)}")
+    if any(objectives.noise_mark(trial, cost.key) for trial in (best, other) if trial for cost in costs):
+        lines.append(f"noise      {objectives.NOISE_NOTE}")
     return "\n".join(lines) + "\n"
 
 

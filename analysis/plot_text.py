@@ -8,7 +8,9 @@ import numpy as np
 
 from analysis.comparison import Comparison
 from analysis.labels import Box, place
+from analysis.objectives import noise_mark
 from analysis.scene import CROWD, FAINT, FRONT, INK, MOST_BARS, MOST_LABELS, MOST_NAMED, SOFT, Array, Scene, barred
+from trainables import metric_keys as keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,6 +178,9 @@ def _footnote(scene: Scene) -> str:
         parts.append("Bars: 95 % interval, bootstrap over source videos.")
     if any(point.x_high for point in points):
         parts.append("Sideways bars: median to p90.")
+    noisy = sum(bool(noise_mark(point.trial, comparison.x.key)) for point in points)
+    if noisy:
+        parts.append(f"Noisy (above {100 * keys.NOISY:.0f} %): {noisy} of {len(points)} latencies.")
     if len({point.x for point in points}) < len(points) <= MOST_BARS:
         parts.append("Points of equal cost stand side by side.")
     if scene.published:

@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.runs import DataIdentity, Record, SweepRun, Trial
 
-VERSION = 1
+VERSION = 2
 MANY = 8
 """With more changed sweeps than this, one search for everything is quicker than one for each."""
 

@@ -11,9 +11,9 @@ from analysis.comparison import compare
 from analysis.findings import Evidence
 from analysis.fronts import costs, hypervolume
 from analysis.importance import FEWEST, importances, varied
-from analysis.objectives import COSTS, Objective, describe_score
+from analysis.objectives import COSTS, Objective, describe_score, noise_mark
 from analysis.published import model_name, published
-from analysis.report_thesis import Histories, accuracy_cell
+from analysis.report_thesis import Histories, accuracy_cell, with_noise
 from analysis.runs import Trial
 from trainables import metric_keys as keys
 from trainables.metrics import NUM_BINS, calibration_error
@@ -119,12 +119,12 @@ def _equal_macs(evidence: Evidence) -> list[Block]:
             f"{kind.scope}, {'one-shot' if kind.steps == 1 else f'in {kind.steps} steps'}",
             f"{100 * kind.ratio:.0f} % of MACs",
             accuracy_cell(trial, evidence),
-            *(cost.show(cost.value(trial)) for cost in (COSTS["macs"], COSTS["size_mb"], COSTS["latency_ratio"])),
+            *(cost.text(trial) for cost in (COSTS["macs"], COSTS["size_mb"], COSTS["latency_ratio"])),
         )
         for kind, trial in found
     )
     header = ("way", "removed", "test accuracy [95 %]", "MACs left", "size", "latency to B0")
-    return [*blocks, Table(header=header, rows=rows, caption="Test accuracy in %.")]
+    return [*blocks, Table(header=header, rows=rows, caption=with_noise("Test accuracy in %.", rows))]
 
 
 def _quantised(evidence: Evidence) -> list[Block]:
@@ -152,7 +152,8 @@ def _quantised(evidence: Evidence) -> list[Block]:
     if not rows:
         return [*blocks, Text(text="Not run: `python sweeps/quantise.py`.", state="not run")]
     header = ("int8 model", "from", "float [95 %]", "int8 [95 %]", "difference [95 %]", "size", "latency to B0")
-    return [*blocks, Table(header=header, rows=tuple(rows), caption="Test accuracy in %; costs: float, then int8.")]
+    caption = with_noise("Test accuracy in %; costs: float, then int8.", rows)
+    return [*blocks, Table(header=header, rows=tuple(rows), caption=caption)]
 
 
 def _from_to(cost: Objective, source: Trial | None, trial: Trial) -> str:
@@ -164,9 +165,10 @@ def _from_to(cost: Objective, source: Trial | None, trial: Trial) -> str:
 def _deployed(trial: Trial) -> str:
     """Return the latency ratio in the quickest runtime that was measured, named: `0.412 int8`."""
     for runtime in ("int8", "onnx", "eager"):
-        value = trial.metrics.get(keys.latency("ratio", runtime))
+        key = keys.latency("ratio", runtime)
+        value = trial.metrics.get(key)
         if value is not None:
-            return f"{value:.3f} {runtime}"
+            return f"{noise_mark(trial, key)}{value:.3f} {runtime}"
     return "-"
 
 

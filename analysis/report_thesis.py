@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from analysis import figures
 from analysis.blocks import MARKS, Block, Figure, Heading, Table, Text
 from analysis.findings import Evidence, Verdict, judge, upper_ratio
+from analysis.objectives import NOISE_NOTE, noise_mark
 from analysis.published import model_name, published
 from analysis.runs import Trial
 from analysis.thesis import (
@@ -122,7 +123,11 @@ def _footprint(evidence: Evidence) -> list[Block]:
     return [
         Heading(text="Lite0 beside B0"),
         Text(text=f"SCSE23-0504, section 6.2.3.1, Figure 6.2.3.1.5: {finding}"),
-        Table(header=("model", "parameters", "MB", "time to B0"), rows=tuple(lines), caption="Thesis / ours."),
+        Table(
+            header=("model", "parameters", "MB", "time to B0"),
+            rows=tuple(lines),
+            caption=with_noise("Thesis / ours.", lines),
+        ),
     ]
 
 
@@ -176,7 +181,7 @@ def _ratios(evidence: Evidence) -> list[Block]:
             )
         )
     header = ("model", "thesis", "ours [95 %]", "MB", "parameters", "time to B0")
-    caption = "Test accuracy in %; costs: thesis / ours, the thesis's time over its own B0's."
+    caption = with_noise("Test accuracy in %; costs: thesis / ours, the thesis's time over its own B0's.", lines)
     blocks.append(Table(header=header, rows=tuple(lines), caption=caption))
     series = []
     for kd in (False, True):
@@ -314,7 +319,7 @@ def _summary(evidence: Evidence) -> list[Block]:
         Table(
             header=header,
             rows=tuple(lines),
-            caption=SUMMARY,
+            caption=with_noise(SUMMARY, lines),
         )
     )
     best = evidence.find(MODELS[BEST_PRUNED])
@@ -334,8 +339,13 @@ def _series(name: str, points: Sequence[tuple[float, Trial]], evidence: Evidence
 
 def _cost(trial: Trial | None, names: Sequence[str], decimals: int) -> str:
     """Return the first of the metrics that the trial has, `-` when it has none."""
-    value = next((trial.metrics[name] for name in names if name in trial.metrics), None) if trial else None
-    return "-" if value is None else f"{value:,.{decimals}f}"
+    name = next((name for name in names if name in trial.metrics), None) if trial else None
+    return "-" if trial is None or name is None else f"{noise_mark(trial, name)}{trial.metrics[name]:,.{decimals}f}"
+
+
+def with_noise(caption: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return a table's caption, which says what `~` means where a cell has it."""
+    return f"{caption} {NOISE_NOTE}." if any("~" in cell for row in rows for cell in row) else caption
 
 
 def _verdict(verdict: Verdict) -> Text:

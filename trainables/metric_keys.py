@@ -62,6 +62,8 @@ EPOCH_SECONDS: Final = "epoch/seconds"
 
 ELSEWHERE: Final = "test_on_"
 """Start of the keys of scores on another store's test split, which were asked for after the trial."""
+NOISY: Final = 0.1
+"""Noise above which a latency, and its ratio to B0, is shown with a tilde."""
 
 
 def scored(split: str, score: str) -> str:

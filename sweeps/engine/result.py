@@ -23,8 +23,6 @@ HEADER = (
 
 GAIN, ORIGIN = "gain", "started from"
 ALARM = " !"
-NOISY = 0.1
-"""Interquartile range over median above which a latency is marked with a tilde."""
 
 
 def table(planned: Mapping[str, PlannedTrial], state: State) -> tuple[list[str], list[list[str]]]:
@@ -121,4 +119,4 @@ def _latency_cells(latency: Mapping[str, float]) -> list[str]:
         return ["-", "-"]
     p50, ratio, noise = (latency[keys.latency(name, runtime)] for name in ("ms_p50", "ratio", "noise"))
     said = "" if runtime == "eager" else f" {runtime}"
-    return [f"{'~' if noise > NOISY else ''}{p50:.1f}{said}", f"x{ratio:.2f}{said}"]
+    return [f"{'~' if noise > keys.NOISY else ''}{p50:.1f}{said}", f"x{ratio:.2f}{said}"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from analysis.objectives import NOISE_NOTE
 from analysis.pareto import draw
 from analysis.runs import Trial, read_runs
 from tests.programs import CHROMIUM
@@ -114,6 +115,25 @@ def test_axes_can_be_changed(page: "Page") -> None:
     page.select_option("#x", "size_mb")
     page.check("#published")
     assert page.locator("#plot .published").count() == 10
+
+
+def test_noisy_latencies_are_marked(
+    browser: "Browser", trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path
+) -> None:
+    loud = replace(trials[0], metrics={**trials[0].metrics, "latency_noise": 0.2})
+    page = browser.new_page()
+    page.goto(draw([loud, *trials[1:]], tmp_path, tracking_uri=kd_alpha_store).html.as_uri())
+    page.mouse.move(*centre(page, "teacher B0"))
+    assert "~9.10 ms (p90 9.83)" in page.locator("#tip").inner_text()
+    page.mouse.click(*centre(page, "teacher B0"))
+    assert "~1.000" in page.locator("#pinned").inner_text()
+    rows = page.locator("#trials").inner_text()
+    assert "~9.10 ms\t~1.000" in rows
+    assert rows.count("~") == 2
+    assert NOISE_NOTE in page.locator("#reading").inner_text()
+    page.uncheck("#architectures input[value=B0]")
+    assert "~" not in page.locator("#reading").inner_text()
+    page.close()
 
 
 def test_stores_and_splits_are_chosen_between_never_mixed(page: "Page") -> None:

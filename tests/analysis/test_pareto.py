@@ -10,8 +10,8 @@ import pytest
 
 import analysis
 from analysis.comparison import by_data, compare
-from analysis.objectives import cost, score
-from analysis.pareto import draw, main
+from analysis.objectives import COSTS, NOISE_KEYS, NOISE_NOTE, cost, noise_mark, score
+from analysis.pareto import _print_front, draw, main
 from analysis.runs import Trial, read_runs
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, kd_alpha_runs, plant
@@ -100,6 +100,48 @@ def test_latencies_that_do_not_compare_are_left_out_and_named(trials: tuple[Tria
     note = f"left out, latency_ratio to B0 at 64 px where most are to B0 at 224 px: {names[1]}"
     assert points("latency_ratio", "AAA", [224, 64, 224]) == ([names[0], names[2]], [note])
     assert points("latency", "AB", [64, 64])[0] == [names[1]]  # of equally many, the latest
+
+
+def test_a_noisy_latency_is_marked_in_the_front_and_its_picture(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = [changed(trials[0], latency_noise=0.11), *(changed(trial, latency_noise=0.1) for trial in trials[1:])]
+    pictures = draw(group, tmp_path, x="latency", z="latency_ratio", tracking_uri=kd_alpha_store)
+    _print_front(pictures.comparisons[0])
+    out = capsys.readouterr().out
+    assert re.search(r"teacher B0 .* ~9\.10 +~1\.000 ", out)
+    assert re.search(r"alpha=0\.75 .* 6\.90 +0\.760 ", out)
+    assert NOISE_NOTE in out
+    assert "Noisy (above 10 %): 1 of 6 latencies." in pictures.svg[0].read_text()
+    record = record_of(pictures.html)
+    assert record["metrics"]["latency_noise"] == [0.11, 0.1, 0.1, 0.1, 0.1, 0.1]  # type: ignore[index]
+
+
+def test_without_noise_nothing_is_marked(
+    trials: tuple[Trial, ...], kd_alpha_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = draw(trials, tmp_path, x="latency", tracking_uri=kd_alpha_store)
+    _print_front(pictures.comparisons[0])
+    assert "~" not in capsys.readouterr().out
+    assert "Noisy" not in pictures.svg[0].read_text()
+
+
+def test_a_latency_that_was_taken_out_of_a_record_is_not_marked(trials: tuple[Trial, ...]) -> None:
+    loud = changed(trials[0], latency_noise=0.3)
+    assert noise_mark(loud, "latency_ratio") == "~"
+    bare = replace(loud, metrics={key: value for key, value in loud.metrics.items() if key != "latency_ratio"})
+    assert (noise_mark(bare, "latency_ratio"), COSTS["latency_ratio"].text(bare)) == ("", "-")
+
+
+def test_every_cost_with_a_latency_knows_its_noise() -> None:
+    known = {cost.key: NOISE_KEYS.get(cost.key) for cost in COSTS.values() if "latency" in cost.key}
+    assert known == {
+        "latency_ms_p50": "latency_noise",
+        "latency_ratio": "latency_noise",
+        "latency_batch32_ratio": "latency_batch32_noise",
+        "latency_onnx_ms_p50": "latency_onnx_noise",
+        "latency_onnx_ratio": "latency_onnx_noise",
+    }
 
 
 @pytest.mark.parametrize("count", [1, 4])

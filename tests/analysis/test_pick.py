@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from analysis.objectives import NOISE_NOTE
 from analysis.pick import main, one_data
 from analysis.runs import DataIdentity, read_runs
 from data_store.errors import InputError
+from tests.analysis.conftest import kd_alpha_runs, plant
 from trainables.artifact_files import content_digest, read_recipe
 
 
@@ -78,6 +80,22 @@ def test_an_export_holds_the_measured_model_and_a_card(
     assert "model.onnx is not among this run's files" in capsys.readouterr().out
     with pytest.raises(InputError, match="new or empty folder"):
         main(["--tracking-uri", kd_alpha_store, "--export", str(folder)])
+
+
+def test_a_noisy_latency_is_marked_and_explained(
+    empty_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = [replace(run, metrics={**run.metrics, "latency_noise": 0.3}) for run in kd_alpha_runs()]
+    plant(empty_store, loud)
+    folder = tmp_path / "detector"
+    limits = ["--max-latency-ratio", "0.8", "--max-size-mb", "14"]
+    assert main(["--tracking-uri", empty_store, *limits, "--export", str(folder)]) == 0
+    out = capsys.readouterr().out
+    for words in ("latency ~6.90 ms", "latency / B0 ~0.760 (limit 0.800)", "size 13.74 MB", f"noise      {NOISE_NOTE}"):
+        assert words in out
+    card = (folder / "README.md").read_text()
+    for words in ("| CPU latency | ~6.90 ms |", "| Model size | 13.74 MB |", f"\n{NOISE_NOTE}.\n"):
+        assert words in card
 
 
 def test_a_changed_model_is_not_exported(kd_alpha_store: str, tmp_path: Path) -> None:

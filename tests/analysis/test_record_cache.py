@@ -87,7 +87,7 @@ def test_a_named_sweep_is_read_alone_and_spoils_nothing(empty_store: str, tmp_pa
     assert names(empty_store, tmp_path, ("kd_alpha",)) == ["teacher B0", "alpha=0"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 0}', b'{"version": 1, "sweeps": {"a": 1}, "newest": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 0}', b'{"version": 2, "sweeps": {"a": 1}, "newest": 1}'])
 def test_a_broken_file_is_an_empty_one(kd_alpha_store: str, tmp_path: Path, content: bytes) -> None:
     assert len(names(kd_alpha_store, tmp_path)) == 6
     (file,) = tmp_path.iterdir()

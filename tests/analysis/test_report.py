@@ -7,6 +7,7 @@ import pytest
 
 from analysis.findings import Evidence
 from analysis.intervals import read_predictions
+from analysis.objectives import NOISE_NOTE
 from analysis.report import main, write
 from analysis.report_thesis import _one_sweep_of_alphas
 from analysis.runs import Runs, read_runs
@@ -152,6 +153,24 @@ def test_the_calibration_error_is_the_recorded_one(kd_alpha_store: str, tmp_path
     recorded = score("test", entry.logit, entry.label, entry.category, entry.video_id).values["test_calibration_error"]
     assert f"| model | expected calibration error ({NUM_BINS} bins) | log loss |" in markdown.read_text()
     assert f"\n| {best.name} | {recorded:.3f} | {best.metrics['test_log_loss']:.3f} |" in markdown.read_text()
+
+
+def test_a_noisy_time_is_marked_and_its_table_says_so(whole: Runs, tmp_path: Path) -> None:
+    noise = {"latency_noise": 0.2, "latency_int8_noise": 0.2}
+    loud = [replace(trial, metrics={**trial.metrics, **noise}) for trial in whole.trials]
+    _, markdown = write(replace(whole, trials=tuple(loud)), tmp_path)
+    text = markdown.read_text()
+    for words in (
+        "| B0 | 4,008,829 / 4,008,829 | 16.31 / 16.31 | 1.00 / ~1.00 |",
+        "| 13.74 to 3.60 MB | ~0.760 eager to ~0.310 int8 |",
+        "| 8.80 MB | ~0.480 |",
+    ):
+        assert words in text, words
+    tables = [block for block in re.split(r"\n(?=\*)", text) if re.search(r"^\|.* ~\d", block, re.MULTILINE)]
+    assert len(tables) == 5
+    assert all(f"{NOISE_NOTE}.*\n" in table for table in tables)
+    _, markdown = write(whole, tmp_path / "quiet")
+    assert "~:" not in markdown.read_text()
 
 
 def test_what_was_not_run_is_said_with_its_command(kd_alpha_store: str, tmp_path: Path) -> None:

@@ -64,11 +64,12 @@ def test_unfinished_trials_are_counted_and_not_returned(empty_store: str) -> Non
 
 def test_an_int8_model_has_its_latency_where_others_have_theirs(empty_store: str) -> None:
     eager = ("latency_ms_p50", "latency_ms_p90", "latency_ratio")
-    quick = {"latency_int8_ms_p50": 2.0, "latency_int8_ratio": 0.31}
+    quick = {"latency_int8_ms_p50": 2.0, "latency_int8_ratio": 0.31, "latency_int8_noise": 0.2}
     plant(empty_store, [Planted(name="int8", skill=2.0, metrics=quick, drop=eager, predictions=False)])
     (trial,) = read_runs(empty_store).trials
     assert COSTS["latency_ratio"].value(trial) == COSTS["latency_onnx_ratio"].value(trial) == 0.31
     assert COSTS["latency_onnx"].value(trial) == 2.0
+    assert COSTS["latency_ratio"].text(trial) == COSTS["latency_onnx_ratio"].text(trial) == "~0.310"
     assert math.isnan(COSTS["latency"].value(trial))  # milliseconds of another runtime are not compared
 
 
