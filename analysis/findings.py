@@ -1,7 +1,8 @@
 """Our trials beside a published row, and whether a published finding held here: a paired bootstrap decides.
 
-The trial that stands beside a row is the one with the best *validation* accuracy of those that fit; what is
-compared with the thesis is its *test* accuracy, since that is what the thesis gives.
+The trial that stands beside a row is the one with the best *validation* accuracy of those that fit and may stand
+there (`protocol.eligible`); the rows of a table come from one seed where one seed has them. What is compared with the
+thesis is the *test* accuracy, since that is what the thesis gives.
 """
 
 import itertools
@@ -12,8 +13,12 @@ from functools import cached_property
 
 from analysis import intervals
 from analysis.lineage import Kind, fits, kinds, sources
+from analysis.protocol import Eligible, eligible, seeds, unlike
 from analysis.runs import Trial
 from analysis.thesis import Claim
+
+Row = Mapping[str, object]
+"""What a trial must be to stand in a row: fields of `Kind` and their values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +62,52 @@ class Evidence:
     def _predictions(self) -> dict[tuple[str, str], intervals.Predictions | None]:
         return {}
 
-    def find(self, wanted: Mapping[str, object], *, among: Sequence[Trial] | None = None) -> Trial | None:
-        """Return the trial of that kind (among these) with the best validation accuracy, None when there is none."""
-        within = self.trials if among is None else among
+    @cached_property
+    def eligible(self) -> Eligible:
+        """The trials that may stand in the rows of the thesis."""
+        return eligible(self.trials)
+
+    def find(self, wanted: Row, *, among: Sequence[Trial] | None = None) -> Trial | None:
+        """Return the eligible trial of that kind with the best validation accuracy, None when there is none.
+
+        Args:
+            wanted: what it must be.
+            among: the trials to choose from; None for all that are eligible.
+        """
+        return max(self._fitting(wanted, among), key=_validated, default=None)
+
+    def find_together(self, wanted: Mapping[str, Row]) -> dict[str, Trial | None]:
+        """Return the trial of each kind, by name, from the seed that has most of them, of equal ones the best.
+
+        What that seed has no trial for is found among all.
+        """
+        by_seed: dict[tuple[str | None, ...], list[Trial]] = {}
+        for trial in self.eligible.trials:
+            by_seed.setdefault(seeds(trial), []).append(trial)
+        tables = [{name: self.find(row, among=group) for name, row in wanted.items()} for group in by_seed.values()]
+
+        def worth(table: Mapping[str, Trial | None]) -> tuple[int, float]:
+            found = [_validated(trial) for trial in table.values() if trial]
+            return len(found), sum(found)
+
+        best = max(tables, key=worth, default={})
+        return {name: best.get(name) or self.find(row) for name, row in wanted.items()}
+
+    def find_alike(self, one: Row, other: Row) -> tuple[Trial, Trial] | None:
+        """Return a trial of each kind, two that share seed and recipe, the best such pair, None when there is none."""
+        pairs = itertools.product(self._fitting(one), self._fitting(other))
+        alike = [pair for pair in pairs if seeds(pair[0]) == seeds(pair[1]) and not self.unlike(*pair)]
+        return max(alike, key=lambda pair: _validated(pair[0]) + _validated(pair[1]), default=None)
+
+    def unlike(self, one: Trial, other: Trial) -> tuple[str, ...]:
+        """Return what two trials should share and do not, as `data_seed 0 and 1`."""
+        return unlike(one, other, (self.kinds[one.run_id], self.kinds[other.run_id]))
+
+    def _fitting(self, wanted: Row, among: Sequence[Trial] | None = None) -> list[Trial]:
+        """Return the trials of that kind that have a validation accuracy."""
+        within = self.eligible.trials if among is None else among
         fitting = [trial for trial in within if fits(self.kinds[trial.run_id], wanted)]
-        scored = [trial for trial in fitting if math.isfinite(trial.metrics.get("val_accuracy", math.nan))]
-        return max(scored, key=lambda trial: trial.metrics["val_accuracy"], default=None)
+        return [trial for trial in fitting if math.isfinite(_validated(trial))]
 
     def predictions(self, trial: Trial, split: str = "test") -> intervals.Predictions | None:
         """Return a trial's predictions on a split."""
@@ -87,8 +132,16 @@ class Evidence:
         return one.metrics["test_accuracy"] - other.metrics["test_accuracy"], low, high
 
 
+def _validated(trial: Trial) -> float:
+    """Return a trial's validation accuracy, `nan` when it has none."""
+    return trial.metrics.get("val_accuracy", math.nan)
+
+
 def judge(claim: Claim, better: Trial | None, worse: Trial | None, evidence: Evidence) -> Verdict:
-    """Say whether a claim held: the interval of the difference lies above 0, below it, or across it."""
+    """Say whether a claim held: the interval of the difference lies above 0, below it, or across it.
+
+    Where the two differ in more than the claim is about, that is said.
+    """
     if better is None or worse is None:
         missing = claim.better if better is None else claim.worse
         return Verdict(state="not run", words=f"Not run: {claim.words} (no trial for {missing}).")
@@ -97,11 +150,15 @@ def judge(claim: Claim, better: Trial | None, worse: Trial | None, evidence: Evi
         return Verdict(state="undecided", words=f"Undecided: {claim.words} (a run is without predictions).")
     middle, low, high = (100 * value for value in found)
     shown = f"{middle:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    apart = evidence.unlike(better, worse)
+    beside = f" Not of one seed and recipe: {', '.join(apart)}." if apart else ""
     if low > 0:
-        return Verdict(state="held", words=f"Held: {claim.words}, by {shown}.")
+        return Verdict(state="held", words=f"Held: {claim.words}, by {shown}.{beside}")
     if high < 0:
-        return Verdict(state="reversed", words=f"Did not hold, the reverse is true: {claim.words}, by {shown}.")
-    return Verdict(state="undecided", words=f"Undecided: {claim.words}, by {shown}; the interval includes 0.")
+        words = f"Did not hold, the reverse is true: {claim.words}, by {shown}.{beside}"
+        return Verdict(state="reversed", words=words)
+    words = f"Undecided: {claim.words}, by {shown}; the interval includes 0.{beside}"
+    return Verdict(state="undecided", words=words)
 
 
 def upper_ratio(evidence: Evidence, rows: Sequence[tuple[float, Trial]], base: Trial | None, drop: float) -> str:

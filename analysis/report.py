@@ -63,6 +63,7 @@ def write(runs: Runs, out_dir: Path, data: str | None = None) -> tuple[Path, Pat
         thesis = report_thesis.sections(evidence, histories)
         blocks: list[Block] = [
             *_preface(trials, [group[0].data.text for group in groups if group[0].data != trials[0].data], runs),
+            *([Text(text=evidence.eligible.left_out)] if evidence.eligible.left_out else []),
             Heading(text="At a glance"),
             report_thesis.at_a_glance(thesis),
             *thesis,
@@ -89,8 +90,8 @@ def _preface(trials: Sequence[Trial], others: Sequence[str], runs: Runs) -> list
             text=f"Beside them: {published()['source']}. Its figures are test accuracies on a random split of frames, "
             "so that frames of one video are in training and in test; on a split that keeps people apart, lower "
             "figures are to be expected. Ours: test accuracy of the run with the best validation accuracy of those "
-            "that fit the row; 95 % intervals by bootstrap over source videos. A finding is held or reversed when the "
-            "interval of the paired difference leaves out 0."
+            "that fit the row, the rows of a table from one seed where one seed has them; 95 % intervals by bootstrap "
+            "over source videos. A finding is held or reversed when the interval of the paired difference leaves out 0."
         ),
     ]
     if "demo" in profiles:

@@ -1,10 +1,10 @@
 """The report's first half: every table and curve of SCSE23-0504, ours beside its figure, and whether it held."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from analysis import figures
 from analysis.blocks import MARKS, Block, Figure, Heading, Table, Text
-from analysis.findings import Evidence, Verdict, judge, upper_ratio
+from analysis.findings import Evidence, Row, judge, upper_ratio
 from analysis.objectives import NOISE_NOTE, noise_mark
 from analysis.published import model_name, published
 from analysis.runs import Trial
@@ -79,7 +79,7 @@ def accuracy_cell(trial: Trial | None, evidence: Evidence) -> str:
 
 def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories) -> list[Block]:
     """Return one experiment: what the thesis found, the table, the verdicts, the curves."""
-    ours, stand_in = _rows(experiment, evidence)
+    wanted, ours, stand_in = _rows(experiment, evidence)
     blocks: list[Block] = [
         Heading(text=experiment.title),
         Text(text=f"SCSE23-0504, section {experiment.section}: {experiment.finding}"),
@@ -89,7 +89,7 @@ def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories
     blocks.append(_accuracies(experiment.rows, ours, evidence, stand_in=stand_in))
     if stand_in:
         blocks.append(Text(text="No run here starts from ImageNet weights: ours start from random ones, all alike."))
-    blocks += [_verdict(judge(claim, ours[claim.better], ours[claim.worse], evidence)) for claim in experiment.claims]
+    blocks += [_verdict(claim, wanted, ours, evidence) for claim in experiment.claims]
     if any(trial is None for trial in ours.values()):
         blocks.append(Text(text=f"What is missing: `{experiment.command}`."))
     found = histories([trial for name in experiment.curves if (trial := ours[name])])
@@ -99,15 +99,16 @@ def _experiment(experiment: Experiment, evidence: Evidence, histories: Histories
     return blocks
 
 
-def _rows(experiment: Experiment, evidence: Evidence) -> tuple[dict[str, Trial | None], bool]:
-    """Return our trial beside each row, and whether random starts stand in for ImageNet's."""
-    wanted = {name: MODELS[name] for name in experiment.rows}
-    ours = {name: evidence.find(row) for name, row in wanted.items()}
+def _rows(experiment: Experiment, evidence: Evidence) -> tuple[dict[str, Row], dict[str, Trial | None], bool]:
+    """Return what each row wants, our trial beside it, and whether random starts stand in for ImageNet's."""
+    wanted: dict[str, Row] = {name: MODELS[name] for name in experiment.rows}
+    ours = evidence.find_together(wanted)
     published_start = [name for name, row in wanted.items() if row.get("start") == "imagenet"]
     if not experiment.any_start or any(ours[name] for name in published_start):
-        return ours, False
-    random = {name: evidence.find({**wanted[name], "start": "none"}) for name in published_start}
-    return {**ours, **random}, any(random.values())
+        return wanted, ours, False
+    wanted |= {name: {**wanted[name], "start": "none"} for name in published_start}
+    ours = evidence.find_together(wanted)
+    return wanted, ours, any(ours[name] for name in published_start)
 
 
 def _footprint(evidence: Evidence) -> list[Block]:
@@ -163,16 +164,17 @@ def _ratios(evidence: Evidence) -> list[Block]:
         ),
     ]
     rows = published()["prune_ratio"]
-    found = {(row["kd"], row["ratio"]): evidence.find(ratio_row(row["ratio"], kd=row["kd"])) for row in rows}
+    wanted: dict[str, Row] = {_ratio(row["ratio"], kd=row["kd"]): ratio_row(row["ratio"], kd=row["kd"]) for row in rows}
+    found = evidence.find_together(wanted)
     baseline = published()["summary"][0]["inference_s"]
     if not any(found.values()):
         return [*blocks, _not_run("python sweeps/prune_ratio.py", "python sweeps/kd_prune.py")]
     lines = []
     for row in rows:
-        trial = found[row["kd"], row["ratio"]]
+        trial = found[_ratio(row["ratio"], kd=row["kd"])]
         lines.append(
             (
-                f"Lite0{' + KD' if row['kd'] else ''}, {100 * row['ratio']:.0f} %",
+                _ratio(row["ratio"], kd=row["kd"]),
                 f"{100 * row['accuracy']:.1f}",
                 accuracy_cell(trial, evidence),
                 f"{row['size_mb']:.2f} / {_cost(trial, MEGABYTES, 2)}",
@@ -186,7 +188,7 @@ def _ratios(evidence: Evidence) -> list[Block]:
     series = []
     for kd in (False, True):
         name = "with KD" if kd else "without KD"
-        points = [(row["ratio"], found[kd, row["ratio"]]) for row in rows if row["kd"] == kd]
+        points = [(row["ratio"], found[_ratio(row["ratio"], kd=kd)]) for row in rows if row["kd"] == kd]
         ours = [(ratio, trial) for ratio, trial in points if trial]
         theirs = [(row["ratio"], row["accuracy"]) for row in rows if row["kd"] == kd]
         series.append(_series(f"ours, {name}", ours, evidence))
@@ -196,10 +198,9 @@ def _ratios(evidence: Evidence) -> list[Block]:
             base = evidence.base(ours[0][1])
             blocks.append(Text(text=f"Lite0 {name}: {upper_ratio(evidence, ours, base, 0.05)}"))
     for ratio in (0.25, 0.3, 0.35):
-        shown = f"Lite0 pruned by {100 * ratio:.0f} %"
         words = f"at {100 * ratio:.0f} %, pruning with the teacher beats pruning without"
-        claim = Claim(words=words, better=f"{shown} with KD", worse=shown)
-        blocks.append(_verdict(judge(claim, found[True, ratio], found[False, ratio], evidence)))
+        claim = Claim(words=words, better=_ratio(ratio, kd=True), worse=_ratio(ratio, kd=False))
+        blocks.append(_verdict(claim, wanted, found, evidence))
     svg = figures.lines(
         [row for row in series if row.x], x_label="prune ratio (%)", y_label="test accuracy (%)", percent_x=True
     )
@@ -224,7 +225,8 @@ def _alphas(evidence: Evidence, histories: Histories) -> list[Block]:
     claims = [("0.25", "0"), ("0.5", "0"), ("0.75", "0"), ("1", "0"), ("0.25", "0.5"), ("0.75", "0.5")]
     for better, worse in claims:
         claim = Claim(words=f"alpha {better} beats {worse}", better=f"alpha {better}", worse=f"alpha {worse}")
-        blocks.append(_verdict(judge(claim, found[better], found[worse], evidence)))
+        verdict = judge(claim, found[better], found[worse], evidence)
+        blocks.append(Text(text=verdict.words, state=verdict.state))
     ours = [(float(alpha), trial) for alpha, trial in found.items() if trial]
     published_ = figures.Series(
         name="thesis", x=[float(a) for a in ALPHAS], y=[theirs[a] for a in ALPHAS], published=True
@@ -241,7 +243,7 @@ def _one_sweep_of_alphas(evidence: Evidence) -> dict[str, Trial | None]:
     """Return the trial of each alpha from those of one sweep that differ in alpha alone, where most alphas are."""
     best: dict[str, Trial | None] = dict.fromkeys(ALPHAS)
     alike: dict[tuple[str | None, ...], list[Trial]] = {}
-    for trial in reversed(evidence.trials):
+    for trial in reversed(evidence.eligible.trials):
         alike.setdefault((trial.sweep, *(trial.params.get(name) for name in CONDITIONS)), []).append(trial)
     for group in alike.values():
         found = {alpha: evidence.find(alpha_row(alpha), among=group) for alpha in ALPHAS}
@@ -253,15 +255,16 @@ def _one_sweep_of_alphas(evidence: Evidence) -> dict[str, Trial | None]:
 def _without_schedule(evidence: Evidence, histories: Histories) -> list[Block]:
     """Return whether distillation makes warm-up and schedule unnecessary."""
     alphas = (0.25, 0.5, 0.75, 1.0)
-    wanted = {**FLOAT, "architecture": "Lite0", "start": ("imagenet", "none")}
-    constant = evidence.find({**wanted, "scheduled": False, "alpha": alphas})
+    lite0 = {**FLOAT, "architecture": "Lite0", "start": ("imagenet", "none")}
+    constant = evidence.find({**lite0, "scheduled": False, "alpha": alphas})
     alpha = evidence.kinds[constant.run_id].alpha if constant else alphas
-    found = {
-        "schedule, no KD": evidence.find({**wanted, "fine_tuned": False, "scheduled": True, "alpha": 0.0}),
-        "no schedule, no KD": evidence.find({**wanted, "scheduled": False, "alpha": 0.0}),
-        "schedule, KD": evidence.find({**wanted, "fine_tuned": False, "scheduled": True, "alpha": alpha}),
-        "no schedule, KD": constant,
+    wanted: dict[str, Row] = {
+        "schedule, no KD": {**lite0, "fine_tuned": False, "scheduled": True, "alpha": 0.0},
+        "no schedule, no KD": {**lite0, "scheduled": False, "alpha": 0.0},
+        "schedule, KD": {**lite0, "fine_tuned": False, "scheduled": True, "alpha": alpha},
+        "no schedule, KD": {**lite0, "scheduled": False, "alpha": alpha},
     }
+    found = evidence.find_together(wanted)
     blocks: list[Block] = [
         Heading(text="Distillation without the schedule"),
         Text(
@@ -279,7 +282,7 @@ def _without_schedule(evidence: Evidence, histories: Histories) -> list[Block]:
         ("with KD, a schedule still helps (the thesis says it does not)", "schedule, KD", "no schedule, KD"),
     ):
         claim = Claim(words=words, better=better, worse=worse)
-        blocks.append(_verdict(judge(claim, found[better], found[worse], evidence)))
+        blocks.append(_verdict(claim, wanted, found, evidence))
     curves = histories([trial for trial in found.values() if trial])
     if curves:
         blocks.append(Figure(name="curves-schedule", svg=figures.curves(curves), caption="Training curves."))
@@ -348,8 +351,26 @@ def with_noise(caption: str, rows: Sequence[Sequence[str]]) -> str:
     return f"{caption} {NOISE_NOTE}." if any("~" in cell for row in rows for cell in row) else caption
 
 
-def _verdict(verdict: Verdict) -> Text:
-    return Text(text=verdict.words, state=verdict.state)
+def _ratio(ratio: float, *, kd: bool) -> str:
+    """Return a pruned model's name: `Lite0 + KD, 25 %`."""
+    return f"Lite0{' + KD' if kd else ''}, {100 * ratio:.0f} %"
+
+
+def _verdict(claim: Claim, wanted: Mapping[str, Row], ours: Mapping[str, Trial | None], evidence: Evidence) -> Text:
+    """Return the verdict on a claim, on two trials of one seed and recipe where there are two.
+
+    Those of the table are taken when they are such; else others, which are then named.
+    """
+    better, worse = ours[claim.better], ours[claim.worse]
+    verdict = judge(claim, better, worse, evidence)
+    words = verdict.words
+    if better and worse and evidence.unlike(better, worse):
+        alike = evidence.find_alike(wanted[claim.better], wanted[claim.worse])
+        if alike:
+            verdict = judge(claim, *alike, evidence)
+            named = " and ".join(f"{trial.name} ({trial.sweep})" for trial in alike)
+            words = f"{verdict.words} Compared are {named}, of one seed and recipe; the table's are not."
+    return Text(text=words, state=verdict.state)
 
 
 def _not_run(*commands: str) -> Text:

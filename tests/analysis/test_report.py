@@ -10,7 +10,7 @@ from analysis.intervals import read_predictions
 from analysis.objectives import NOISE_NOTE
 from analysis.report import main, write
 from analysis.report_thesis import _one_sweep_of_alphas
-from analysis.runs import Runs, read_runs
+from analysis.runs import Runs, Trial, read_runs
 from data_store.errors import InputError
 from tests.analysis.conftest import Planted, kd_alpha_runs, plant
 from trainables.metrics import NUM_BINS, score
@@ -153,6 +153,47 @@ def test_the_calibration_error_is_the_recorded_one(kd_alpha_store: str, tmp_path
     recorded = score("test", entry.logit, entry.label, entry.category, entry.video_id).values["test_calibration_error"]
     assert f"| model | expected calibration error ({NUM_BINS} bins) | log loss |" in markdown.read_text()
     assert f"\n| {best.name} | {recorded:.3f} | {best.metrics['test_log_loss']:.3f} |" in markdown.read_text()
+
+
+def test_points_of_the_search_and_runs_of_another_profile_stand_in_no_row(whole: Runs, tmp_path: Path) -> None:
+    """B1 of a search with twice the rate at 80 px, and a B0 of the thesis's profile, whose rows it then has alone."""
+    given = next(trial for trial in whole.trials if trial.name == "B0 imagenet")
+    params = {**given.params, "architecture": "B1", "resolution_px": "80", "recipe.learning_rate": "0.004"}
+    point = replace(given, run_id="point", name="B1 80 px, rate x2", experiment="search", params=params)
+    _, markdown = write(replace(whole, trials=(*whole.trials, point)), tmp_path)
+    text = markdown.read_text()
+    assert "Not run: B0 beats B1 (no trial for B1, ImageNet)." in text
+    assert (
+        text.count("Trials left out of the thesis's rows, since they do not compare with the rest: 1 of the joint") == 1
+    )
+    thesis = replace(given, run_id="thesis", tags={**given.tags, "profile": "thesis"})
+    _, markdown = write(replace(whole, trials=(*whole.trials, thesis)), tmp_path)
+    text = markdown.read_text()
+    assert f"with the rest: {len(whole.trials)} of the demo profile." in text
+    assert "Not run: ImageNet weights beat a random start (no trial for B0, no pretrained weights)." in text
+    _, markdown = write(whole, tmp_path)
+    assert "Trials left out" not in markdown.read_text()
+
+
+def test_a_verdict_on_rows_of_two_seeds_is_on_two_trials_of_one_seed(whole: Runs, tmp_path: Path) -> None:
+    """Seed 1 has B0 to B2 and seed 0 B0 and B3: the table shows seed 1's B0, which B3 is not compared with."""
+    given = next(trial for trial in whole.trials if trial.name == "B0 imagenet")
+
+    def planted(architecture: str, seed: int) -> Trial:
+        own = {"architecture": architecture, "data_seed": str(seed), "init_seed": str(seed)}
+        name = f"{architecture} of seed {seed}"
+        return replace(given, run_id=name, name=name, params={**given.params, **own})
+
+    trials = [planted(*row) for row in (("B0", 1), ("B1", 1), ("B2", 1), ("B0", 0), ("B3", 0))]
+    _, markdown = write(replace(whole, trials=tuple(trials)), tmp_path)
+    verdicts = [line for line in markdown.read_text().splitlines() if "B0 beats B" in line and not line.startswith("|")]
+    assert ["Compared are" in line for line in verdicts] == [False, False, True]
+    named = (
+        "Compared are B0 of seed 0 (everything-demo-1a2b3c4d) and B3 of seed 0 (everything-demo-1a2b3c4d), of one seed"
+    )
+    assert named in verdicts[2]
+    _, markdown = write(replace(whole, trials=(*trials[:3], trials[4])), tmp_path)
+    assert "includes 0. Not of one seed and recipe: data_seed 1 and 0, init_seed 1 and 0." in markdown.read_text()
 
 
 def test_a_noisy_time_is_marked_and_its_table_says_so(whole: Runs, tmp_path: Path) -> None:
