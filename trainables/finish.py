@@ -17,11 +17,14 @@ from trainables.evaluation import EVALUATION_BATCH, evaluate, evaluated_at_once,
 from trainables.fit import Fit, restore_best
 from trainables.footprint import graph_of, num_denormals, num_parameters, state_dict_mb, work
 from trainables.metrics import Scores, score
+from trainables.pruning import pruned_shares
 from trainables.quantisation import evaluate_onnx, quantise
-from trainables.recipes import TrialConfig
+from trainables.recipes import Pruning, TrialConfig
 
 CONSTANT = 1e-6
 """Logits that lie closer together than this are one logit."""
+NOTICEABLE = 0.01
+"""By how much of all channels pruning may fall short of its ratio before that is an alarm."""
 
 PREDICTIONS_SCHEMA = pa.schema(
     [
@@ -44,7 +47,7 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
     Returns:
         ``metrics``: final values by key; ``undefined``: reasons by key; ``graph``: digest, architecture and
         resolution; ``model``: content digest of the saved model; ``origin``: where its weights started, in words;
-        ``alarm``: what ``collapse`` says of the validation split.
+        ``alarm``: what ``collapse`` says of the validation split, and ``shortfall`` of the pruning; or None.
 
     Raises:
         RuntimeError: The crops that all trials share are not those of the store any more; nothing is written.
@@ -67,7 +70,7 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         metrics |= scores.values
         undefined |= scores.undefined
     _write_predictions(folder / PREDICTIONS_FILE, tables)
-    alarm = collapse(logits["val"])
+    collapsed, floored = collapse(logits["val"]), None
     done = work(fit.network, recipe.resolution_px)
     metrics |= {
         keys.PARAMETERS: num_parameters(fit.network),
@@ -76,13 +79,17 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         keys.OPERATIONS: done.num_operations,
         keys.DENORMALS: num_denormals(fit.network),
         keys.SIZE_MB: shipped.stat().st_size / 1e6,
-        keys.COLLAPSED: float(alarm is not None),
+        keys.COLLAPSED: float(collapsed is not None),
         keys.EPOCHS: fit.epoch,
         keys.BEST_EPOCH: fit.best_epoch,
         keys.SECONDS: sum(record[keys.EPOCH_SECONDS] for record in fit.history),
     }
     if config.device == "cuda":
         metrics[keys.PEAK_MEMORY_MB] = torch.cuda.max_memory_reserved() / 1e6
+    if config.pruning is not None:
+        gone, most = pruned_shares(fit.network, config.pruning, fit.start_pruning, fit.pruning)
+        metrics |= {keys.PRUNED_SHARE: gone, keys.PRUNED_SHARE_LIMIT: most}
+        floored = shortfall(config.pruning, gone, most)
     if config.quantisation == "none":
         metrics[keys.STATE_DICT_MB] = state_dict_mb(fit.model)
     graph = graph_of(recipe)
@@ -96,7 +103,7 @@ def finish(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: Crops, fol
         },
         "model": content_digest(model_folder),
         "origin": fit.origin,
-        "alarm": alarm,
+        "alarm": "; ".join(filter(None, (collapsed, floored))) or None,
     }
 
 
@@ -113,6 +120,21 @@ def collapse(logits: np.ndarray) -> str | None:
     if len({*(logits > 0).tolist()}) < 2:
         return f"collapsed: every crop is called {'fake' if logits[0] > 0 else 'real'}"
     return None
+
+
+def shortfall(settings: Pruning, gone: float, most: float) -> str | None:
+    """Say that floors kept a model from losing the channels that its ratio asks for; None where they did not.
+
+    It is then the model of every higher ratio, too, whatever the trials are called.
+
+    Args:
+        settings: The ratio, and of what it is a share.
+        gone: Share of the channels that went.
+        most: Largest share that the floors allow.
+    """
+    if settings.by != "channels" or gone < most or settings.ratio - gone <= NOTICEABLE:
+        return None
+    return f"pruned by {gone:.1%} of its channels, not {settings.ratio:.1%}: every layer is at its floor"
 
 
 def _logits(fit: Fit, config: TrialConfig, recipe: ModelRecipe, crops: SplitCrops, shipped: Path) -> np.ndarray:

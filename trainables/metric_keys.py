@@ -39,6 +39,9 @@ LATENCY_CPU: Final = "latency_cpu"  # no metric but a tag: the CPU that all of t
 TRAFFIC_MB: Final = "traffic_mb"  # 10^6 bytes that the operations of one image read and write
 OPERATIONS: Final = "operations"
 DENORMALS: Final = "denormals"  # weights below the smallest normal number, not 0
+# Of pruned trials: channels, as shares of those that the start model had in all layers but the head.
+PRUNED_SHARE: Final = "pruned_share"  # those that went
+PRUNED_SHARE_LIMIT: Final = "pruned_share_limit"  # those that could go, at most, before every layer is at its floor
 
 # What the trial itself cost.
 EPOCHS: Final = "epochs"

@@ -159,6 +159,32 @@ def prune(
     return (*history, *steps)
 
 
+def pruned_shares(
+    model: nn.Module, settings: Pruning, start: PruningHistory, history: PruningHistory
+) -> tuple[float, float]:
+    """Return how much of its channels a network has lost, and how much it could have lost at most.
+
+    Both are shares of the channels that the model had from which the trial started, and equal where every layer is at
+    its floor: a higher ratio then makes the same network.
+
+    Args:
+        model: As it is after pruning; evaluation mode is left switched on.
+        settings: Of its trial.
+        start: What the model that the trial started from had lost.
+        history: What ``model`` has lost.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    before, now = removed(start), removed(history)
+    gone = left = total = 0
+    for group in dependency_graph(model).get_all_groups(ignored_layers=[head(model)]):
+        name, width = names[group[0].dep.target.module], len(group[0].idxs)
+        narrowest = -(-floor_of(width + now[name]) // settings.round_to) * settings.round_to
+        gone += now[name] - before[name]
+        left += max(0, width - narrowest)
+        total += width + now[name] - before[name]
+    return gone / total, (gone + left) / total
+
+
 def thinned(architecture: str, share: float) -> PruningHistory:
     """Return a history that takes the same share of every layer, whichever channels: for graphs that are only timed."""
     model = _network(architecture, ())

@@ -92,6 +92,8 @@ def pruned_further(
 ) -> list[PlannedTrial]:
     """Raise the prune ratio by 0.05 until validation accuracy falls below 0.9 (section 5.7 of the thesis).
 
+    It ends before where every layer is at its floor: a higher ratio would train the same network under another name.
+
     Args:
         setting: Of the sweep.
         known: Results so far.
@@ -99,7 +101,7 @@ def pruned_further(
         last_ratio: The highest ratio planned anyhow.
 
     Returns:
-        Every trial up to the first that fell below, or that is not known yet.
+        Every trial up to the first that fell below, has nothing left to lose, or is not known yet.
     """
     planned: list[PlannedTrial] = []
     ratio, trial = last_ratio, plan(last_ratio)
@@ -107,6 +109,8 @@ def pruned_further(
         result = known.get(setting.identity(trial.config))
         if result is None or result.get(keys.scored("val", keys.ACCURACY), 0.0) < ACCURACY_FLOOR:
             break
+        if keys.PRUNED_SHARE in result and result[keys.PRUNED_SHARE] >= result[keys.PRUNED_SHARE_LIMIT]:
+            break  # results of earlier revisions do not say
         ratio = round(ratio + RATIO_STEP, 2)
         trial = plan(ratio)
         planned.append(trial)

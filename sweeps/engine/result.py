@@ -53,7 +53,7 @@ def _name(trial: str, planned: PlannedTrial, state: State) -> str:
 
 
 def alarms(planned: Mapping[str, PlannedTrial], state: State) -> list[str]:
-    """Return one line a finished trial whose model is of no use, whatever its scores: its name, and what is wrong."""
+    """Return one line a finished trial whose model is of no use, or not what it was to be: its name, and why."""
     found = ((row.name, state.finished.get(trial, {}).get("alarm")) for trial, row in planned.items())
     return [f"{name}: {alarm}" for name, alarm in found if alarm]
 

@@ -132,6 +132,24 @@ def test_the_ratio_rises_until_accuracy_falls_below_nine_tenths(module: object) 
     assert [trial.config.pruning.ratio for trial in module.more(DEMO, known) if trial.config.pruning] == [0.45, 0.5]
 
 
+@pytest.mark.parametrize("module", [prune_ratio, kd_prune])
+def test_the_ratio_rises_no_further_once_every_layer_is_at_its_floor(module: object) -> None:
+    assert isinstance(module, type(prune_ratio))
+    good, limit = {"val_accuracy": 0.95}, 0.797
+    known: dict[str, dict[str, float]] = {}
+    at = {trial.name: trial for trial in module.trials(DEMO)}
+    last = next(row for name, row in at.items() if "0.4 global in 5 steps" in name and "plain" not in name)
+    asked: list[float] = []
+    while last is not None:
+        assert last.config.pruning is not None
+        asked.append(last.config.pruning.ratio)
+        shares = {"pruned_share": min(asked[-1], limit), "pruned_share_limit": limit}
+        known[DEMO.identity(last.config)] = good | shares
+        new = [trial for trial in module.more(DEMO, known) if DEMO.identity(trial.config) not in known]
+        last = new[0] if new else None
+    assert asked == [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8]
+
+
 def test_every_float_model_has_its_int8_self() -> None:
     planned = {DEMO.identity(row.config): row for row in quantise.trials(DEMO)}
     int8 = [row for row in planned.values() if row.role == "quantised"]

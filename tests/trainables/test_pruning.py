@@ -19,11 +19,21 @@ from trainables import checkpoints, ranking, training
 from trainables.architectures import build, forward, head
 from trainables.artifact_files import PruningHistory
 from trainables.artifacts import build_graph, load_model, recipe_for, save_model
-from trainables.finish import finish
+from trainables.finish import finish, shortfall
 from trainables.fit import Fit, laid_out, start
 from trainables.footprint import graph_of, macs, num_parameters, work
 from trainables.predicted_latency import predict
-from trainables.pruning import CostOf, _cost, dependency_graph, floor_of, prune, removed, thinned, weights_bytes
+from trainables.pruning import (
+    CostOf,
+    _cost,
+    dependency_graph,
+    floor_of,
+    prune,
+    pruned_shares,
+    removed,
+    thinned,
+    weights_bytes,
+)
 from trainables.ranking import gradients_for_ranking
 from trainables.recipes import DEMO_FINE_TUNING, Cost, LatencyRates, Pruning, Scope, TrialConfig
 
@@ -230,6 +240,42 @@ def test_an_iteration_counts_from_the_start_model() -> None:
     assert removed(more).total() - once == pytest.approx(0.2 * (total - once), abs=1)
 
 
+def test_what_went_is_said_and_that_no_more_could_go() -> None:
+    """Above what the floors allow, every ratio makes the same network, which its share tells and its name does not."""
+    networks = {}
+    for ratio in (0.3, 0.8, 0.85, 0.9):
+        model, history = pruned("Lite0", Pruning(ratio=ratio))
+        networks[ratio] = (removed(history), *pruned_shares(model, Pruning(ratio=ratio), (), history))
+    whole = sum(len(group[0].idxs) for group in dependency_graph(build("Lite0")).get_all_groups()) - 1
+    for counts, gone, most in networks.values():
+        assert gone == counts.total() / whole
+        assert most == pytest.approx(0.797, abs=5e-4)
+    assert networks[0.3][1] == pytest.approx(0.3, abs=5e-4)
+    assert networks[0.8] == networks[0.85] == networks[0.9]
+    assert networks[0.9][1] == networks[0.9][2]
+    model, both = pruned("Lite0", Pruning(ratio=0.3))
+    forward(model, torch.rand(2, 3, PX, PX)).square().sum().backward()
+    more = prune(model, replace(CONFIG, pruning=Pruning(ratio=0.9)), share=1.0, start=both, history=both)
+    left = whole - removed(both).total()
+    gone, most = pruned_shares(model, Pruning(ratio=0.9), both, more)
+    assert gone == most == (removed(more) - removed(both)).total() / left  # counted from the start model
+
+
+@pytest.mark.parametrize(
+    ("settings", "gone", "most", "words"),
+    [
+        (Pruning(ratio=0.85), 0.797, 0.797, "pruned by 79.7% of its channels, not 85.0%: every layer is at its floor"),
+        (Pruning(ratio=0.8), 0.797, 0.797, None),
+        (Pruning(ratio=0.4, scope="local"), 0.38, 0.797, None),
+        (Pruning(ratio=0.9, by="macs"), 0.797, 0.797, None),
+    ],
+)
+def test_an_alarm_where_floors_keep_a_ratio_from_being_met(
+    settings: Pruning, gone: float, most: float, words: str | None
+) -> None:
+    assert shortfall(settings, gone, most) == words
+
+
 def test_gradients_that_are_not_finite_are_refused() -> None:
     model = ranked("Lite0")
     weight = head(model).weight
@@ -316,6 +362,8 @@ def test_iterations_prune_and_recover_in_turn(start_folder: Path, crops: Crops, 
     assert recipe.pruning == fit.pruning
     assert num_parameters(model) == result["metrics"]["parameters"] < 3_372_289
     assert result["graph"]["digest"] == graph_of(recipe).digest
+    assert result["metrics"]["pruned_share"] == pytest.approx(0.3, abs=5e-4)
+    assert "at its floor" not in str(result["alarm"])
     images = torch.rand(4, 3, PX, PX).contiguous(memory_format=torch.channels_last)
     fit.model.eval()
     with torch.inference_mode():
@@ -368,6 +416,17 @@ def test_without_epochs_it_only_prunes(start_folder: Path, crops: Crops) -> None
     fit = training.train(config, crops, start_folder=start_folder)
     assert (fit.epoch, fit.iteration) == (0, 3)
     assert removed(fit.pruning).total() > 0
+
+
+def test_a_model_at_its_floors_carries_the_alarm_and_its_true_share(
+    start_folder: Path, crops: Crops, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, epochs=0)
+    config = replace(CONFIG, pruning=Pruning(ratio=0.9, calibration_batches=1), recipe=recipe)
+    result = finish(training.train(config, crops, start_folder=start_folder), config, MODEL, crops, tmp_path)
+    assert result["alarm"].endswith("pruned by 79.7% of its channels, not 90.0%: every layer is at its floor")
+    assert result["metrics"]["pruned_share"] == result["metrics"]["pruned_share_limit"] < 0.8
+    assert result["metrics"]["collapsed"] == float("collapsed" in result["alarm"])
 
 
 def test_a_teacher_takes_part_in_ranking_and_recovering(start_folder: Path, crops: Crops) -> None:
