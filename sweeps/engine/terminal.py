@@ -26,7 +26,8 @@ class Terminal:
         self._writing = threading.RLock()  # the courier and the watch write, too
 
     def line(self, label: str, text: str) -> None:
-        """Write one labelled line."""
+        """Write one labelled line; a label that fills its column keeps two spaces to its text."""
+        label = label if len(label) < LABEL_WIDTH else f"{label}  "
         self.write(f"{label:<{LABEL_WIDTH}}{text}\n")
 
     def event(self, text: str) -> None:
