@@ -1,6 +1,6 @@
 """What a sweep has on its list: the trials of its file, and those that the results so far ask for."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sweeps.engine.journal import Journal, State
@@ -11,11 +11,14 @@ FINE_TUNED_ROLES = ("student", "model")
 
 
 def with_fine_tuning(setting: Setting, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
-    """Add to each student and model a trial that trains it on by the profile's fine-tuning, teacher and all."""
+    """Add to each student and model a trial that trains it on by the profile's fine-tuning, teacher and all.
+
+    One that is trained by that recipe is not trained by it a second time.
+    """
     both: list[PlannedTrial] = []
     for trial in planned:
         both.append(trial)
-        if trial.role in FINE_TUNED_ROLES:
+        if _is_to_be_tuned(setting, trial):
             config = replace(
                 trial.config,
                 weights=setting.identity(trial.config),
@@ -27,6 +30,23 @@ def with_fine_tuning(setting: Setting, planned: Sequence[PlannedTrial]) -> list[
             config = setting.fit(config)  # its optimizer may need more than the one before
             both.append(PlannedTrial(name=f"{trial.name}, fine-tuned", role=trial.role, config=config))
     return both
+
+
+def nothing_to_tune(setting: Setting, planned: Iterable[PlannedTrial]) -> str:
+    """Say why ``--fine-tune`` adds no trial to these; an empty text where it does."""
+    planned = list(planned)
+    if any(_is_to_be_tuned(setting, trial) for trial in planned):
+        return ""
+    reasons = []
+    if any(trial.role in FINE_TUNED_ROLES for trial in planned):
+        reasons.append("its students and models are fine-tuned already")
+    if any(trial.config.pruning is not None for trial in planned):
+        reasons.append("pruned models are fine-tuned after each step already")
+    return f"adds no trial: {'; '.join(reasons) or 'none of these is a student or a model'}"
+
+
+def _is_to_be_tuned(setting: Setting, trial: PlannedTrial) -> bool:
+    return trial.role in FINE_TUNED_ROLES and trial.config.recipe != setting.profile.fine_tuning
 
 
 def known(state: State) -> Known:

@@ -15,7 +15,7 @@ from data_store.manifest import read_manifest
 from data_store.resident import preflight
 from data_store.verified import require_verified
 from sweeps.engine import bucket, ending, preview, resources, result, room, shelf
-from sweeps.engine.agenda import out_of_reach
+from sweeps.engine.agenda import nothing_to_tune, out_of_reach
 from sweeps.engine.asha import EarlyStop
 from sweeps.engine.builtin import builtin_store
 from sweeps.engine.courier import Courier
@@ -141,6 +141,10 @@ def _announce(launch: Launch, terminal: Terminal) -> None:
     )
     terminal.line("profile", f"{profile.name}: {profile.note}")
     terminal.line("sweep", f"{launch.label}, {len(launch.planned)} trials")
+    if launch.options.fine_tune and launch.search is None:
+        why = nothing_to_tune(launch.setting, launch.planned.values())
+        if why:
+            terminal.line("fine-tune", why)
     if launch.search is not None:
         terminal.line("search", f"{launch.options.num_trials} points by {launch.options.search}")
 

@@ -26,7 +26,8 @@ class Options:
         profile: A name of ``PROFILES``.
         weights: Start of every model in place of the profile's: ``none``, ``imagenet``, a model folder, a
             safetensors file or an MLflow run id; None for the profile's.
-        fine_tune: Train every student and model on by the profile's fine-tuning, as a trial of its own.
+        fine_tune: Train every student and model that is not fine-tuned yet on by the profile's fine-tuning, as a trial
+            of its own.
         smoke: Two trials of one step each.
         plan: Only show what each trial would need.
         search: The order of the cells, or how points of a space are chosen: one of ``searchers.METHODS``.
@@ -105,7 +106,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--profile", help=f"{' or '.join(PROFILES)} (default: demo without --store, thesis with it)")
     starts = "none, imagenet, a model folder, a safetensors file or an MLflow run id"
     add("--weights", help=f"{starts}: where every model starts (default: the profile's)")
-    add("--fine-tune", action="store_true", help="fine-tune every student and model, and show the gain")
+    add("--fine-tune", action="store_true", help="fine-tune students and models that are not yet, and show the gain")
     add("--smoke", action="store_true", help="two trials of one step each, to see that all works")
     add("--plan", action="store_true", help="show memory, work and time of each trial, and train nothing")
     default = "tpe" if sweep.space else "grid"

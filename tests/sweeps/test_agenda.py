@@ -1,11 +1,15 @@
 """The list of a sweep's trials, and what a finished result adds to it."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from sweeps.engine.agenda import Agenda, known, out_of_reach, with_fine_tuning
+import pytest
+
+from sweeps import kd_prune, prune_ratio, quantise
+from sweeps.engine.agenda import Agenda, known, nothing_to_tune, out_of_reach, with_fine_tuning
 from sweeps.engine.journal import open_journal
 from sweeps.engine.result import table
-from sweeps.engine.space import PROFILES, PlannedTrial, Setting, needs
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting, Sweep, needs
 from sweeps.kd_alpha import trials as kd_alpha
 from tests.sweeps.chained import SWEEP
 
@@ -81,6 +85,34 @@ def test_a_trial_that_prunes_is_not_fine_tuned_again() -> None:
     (first,) = SWEEP.trials(SETTING)
     pruned = PlannedTrial(name="p", role="pruned", config=first.config)
     assert with_fine_tuning(SETTING, [pruned]) == [pruned]
+
+
+def test_what_is_fine_tuned_already_is_not_fine_tuned_again() -> None:
+    """The thesis has two fine-tuned students of its own: each student is fine-tuned once, and those are they."""
+    thesis = replace(SETTING, profile=PROFILES["thesis"])
+    planned = {thesis.identity(row.config): row for row in with_fine_tuning(thesis, kd_alpha(thesis))}
+    tuned = sorted(row.name for row in planned.values() if row.name.endswith("fine-tuned"))
+    assert tuned == [f"alpha={alpha}, fine-tuned" for alpha in ("0", "0.25", "0.5", "0.75", "1")]
+    assert nothing_to_tune(thesis, planned.values()) == ""
+
+
+@pytest.mark.parametrize(
+    ("sweep", "profile", "words"),
+    [
+        (prune_ratio.SWEEP, "demo", "adds no trial: pruned models are fine-tuned after each step already"),
+        (kd_prune.SWEEP, "thesis", "adds no trial: pruned models are fine-tuned after each step already"),
+        (quantise.SWEEP, "thesis", "adds no trial: its students and models are fine-tuned already; pruned models are"),
+        (quantise.SWEEP, "demo", ""),
+        (SWEEP, "demo", "adds no trial: none of these is a student or a model"),
+    ],
+)
+def test_where_fine_tuning_adds_nothing_it_is_said_why(sweep: Sweep, profile: str, words: str) -> None:
+    setting = replace(SETTING, profile=PROFILES[profile])
+    first = sweep.trials(setting)
+    planned = with_fine_tuning(setting, first)
+    why = nothing_to_tune(setting, planned)
+    assert why.startswith(words)
+    assert (why == "") == (words == "") == (len(planned) > len(first))
 
 
 def test_what_needs_a_model_that_will_not_come_is_out_of_reach_and_the_table_says_what_ended(tmp_path: Path) -> None:
