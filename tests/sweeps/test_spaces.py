@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import kd_alpha, kd_prune, lite, model_scaling, prune_ratio, quantise, schedule, transfer
+from sweeps.engine import chains
 from sweeps.engine.space import PROFILES, GivenModel, PlannedTrial, Setting, Sweep
 from trainables.architectures import ARCHITECTURES, STRIDE_PX
 
@@ -80,9 +81,14 @@ def test_networks_are_scaled_at_the_sizes_they_were_made_for() -> None:
 
 
 def test_lite_has_the_three_published_starts() -> None:
-    trained, *models = lite.trials(THESIS)
+    """The thesis's baseline B0, whose weights Lite0 starts from, is the fine-tuned one; the demo fine-tunes none."""
+    before, tuned, *models = lite.trials(THESIS)
     starts = {(row.config.architecture, row.config.weights) for row in models}
-    identity = THESIS.identity(trained.config)
+    identity = THESIS.identity(tuned.config)
+    assert tuned.config.recipe == PROFILES["thesis"].fine_tuning
+    assert tuned.config.weights == THESIS.identity(before.config)
+    assert [row.config for row in (before, tuned)] == [row.config for row in chains.teacher(THESIS).trials]
+    assert names(lite.trials(DEMO)) == ["trained B0", "start=trained B0", "start=random"]
     assert starts == {("B0-lite", identity), ("B0-lite", "imagenet"), ("Lite0", "imagenet"), ("Lite0", "none")}
 
 
