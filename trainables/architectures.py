@@ -112,6 +112,15 @@ def check_resolution(name: str, resolution_px: int) -> None:
         )
 
 
+def fewest_crops(resolution_px: int) -> int:
+    """Return how many crops a forward pass in training must have at least.
+
+    Batch normalisation takes its statistics over crops and pixels, and at the smallest input the last layers see one
+    pixel of each crop: a single crop has none.
+    """
+    return 2 if resolution_px <= STRIDE_PX else 1
+
+
 def build(name: str, *, imagenet: bool = False) -> "nn.Module":
     """Build a network with one logit and all gradients on.
 

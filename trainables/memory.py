@@ -5,7 +5,6 @@ the storages that are alive after each operation. The peak of two steps and of w
 second step has the optimizer's state, and evaluation begins beside the last step's gradients.
 """
 
-import math
 import weakref
 from typing import Any
 
@@ -21,6 +20,7 @@ from trainables.evaluation import evaluated_at_once
 from trainables.fake_quantisation import FakeQuantised
 from trainables.fit import build_optimizer
 from trainables.recipes import TrialConfig
+from trainables.steps import num_micro_batches
 
 ALLOCATOR_SLACK = 1.12
 """Blocks are rounded up and cached by the allocator."""
@@ -71,7 +71,7 @@ def predicted_peak_bytes(config: TrialConfig, teacher: tuple[str, int] | None = 
         teacher: (architecture, resolution_px) of the teacher that stays loaded beside it.
     """
     batch = config.recipe.batch_size
-    num_parts = math.ceil(batch / (config.micro_batch or batch))
+    num_parts = num_micro_batches(config, batch)
     with FakeTensorMode(), _LiveStorages() as storages:
         model = build(config.architecture)
         if config.quantisation == "aware":

@@ -257,7 +257,8 @@ class TrialConfig:
         quantisation: ``none``; ``static``: int8 of the trained model, calibrated on validation crops; or ``aware``:
             int8 of a model that was trained on with the arithmetic of int8.
         precision: ``fp32``, or ``amp`` (mixed precision on a GPU).
-        micro_batch: Crops of one forward pass, whose gradients are accumulated to a batch; None for whole batches.
+        micro_batch: Crops of one forward pass, at 32 px two at least, whose gradients are accumulated to a batch; None
+            for whole batches.
         data_seed: Decides the order of samples and their augmentation.
         init_seed: Decides the initial weights and dropout.
         num_threads: CPU threads of the trial; the bits of a result depend on it.

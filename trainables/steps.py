@@ -5,11 +5,17 @@ import math
 import torch
 from torch import Tensor
 
-from trainables.architectures import forward
+from trainables.architectures import fewest_crops, forward
 from trainables.distillation import distillation_loss
 from trainables.fit import Fit
 from trainables.precision import autocast
 from trainables.recipes import Recipe, TrialConfig
+
+
+def num_micro_batches(config: TrialConfig, num_crops: int) -> int:
+    """Return into how many parts a batch is cut, none of them with fewer crops than batch normalisation can do with."""
+    wanted = math.ceil(num_crops / (config.micro_batch or num_crops))
+    return min(wanted, max(1, num_crops // fewest_crops(config.resolution_px)))
 
 
 def accumulate_gradients(
@@ -27,7 +33,7 @@ def accumulate_gradients(
         labels: (batch,) float32, 0 real and 1 fake.
         soft: (batch,) the teacher's logits, or None.
     """
-    num_parts = math.ceil(len(labels) / (config.micro_batch or len(labels)))
+    num_parts = num_micro_batches(config, len(labels))
     softs = [None] * num_parts if soft is None else soft.tensor_split(num_parts)
     means: dict[str, Tensor] = {}
     for part, part_labels, part_soft in zip(

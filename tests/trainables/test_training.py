@@ -11,12 +11,12 @@ import torch
 
 from data_store.resident import Crops
 from tests.stores import make_crops
-from trainables import distillation, steps
+from trainables import architectures, distillation, steps
 from trainables import metric_keys as keys
 from trainables.artifacts import recipe_for
 from trainables.fit import Fit, restore_best, start
 from trainables.recipes import DEMO_TRAINING, RECIPE_VERSION, THESIS_FINE_TUNING, THESIS_TRAINING, Recipe, TrialConfig
-from trainables.steps import accumulate_gradients, learning_rate
+from trainables.steps import accumulate_gradients, learning_rate, num_micro_batches
 from trainables.training import finished, run_epoch, train_epoch
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
@@ -217,6 +217,28 @@ def test_an_epoch_in_micro_batches_takes_the_same_steps(crops: Crops) -> None:
     assert math.isfinite(parts["loss"])
     states = fit.optimizer.state_dict()["state"]
     assert {int(state["step"]) for state in states.values()} == {3}  # 48 crops in batches of 16
+
+
+@pytest.mark.parametrize(("num_crops", "micro_batch", "sizes"), [(16, 1, [2] * 8), (5, 2, [3, 2]), (3, 1, [3])])
+def test_at_32_px_a_micro_batch_has_two_crops_at_least(
+    num_crops: int, micro_batch: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single one has no batch statistics where the last layers see one pixel of it."""
+    config = replace(CONFIG, resolution_px=32, micro_batch=micro_batch)
+    fit = start(config)
+    passed: list[int] = []
+    real = architectures.forward
+
+    def forward(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        passed.append(len(images))
+        return real(model, images)
+
+    monkeypatch.setattr(steps, "forward", forward)
+    losses = accumulate_gradients(fit, config, torch.rand(num_crops, 3, 32, 32), torch.ones(num_crops), None)
+    assert passed == sizes
+    assert math.isfinite(losses["loss"])
+    wider = replace(config, resolution_px=33)
+    assert num_micro_batches(wider, num_crops) == math.ceil(num_crops / micro_batch)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
