@@ -7,6 +7,7 @@ from pathlib import Path
 from data_store.errors import InputError
 from sweeps.engine.space import GivenModel, Setting, Sweep
 from trainables.architectures import named
+from trainables.artifact_check import check_once
 from trainables.start_weights import start_from_file
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -47,6 +48,17 @@ def given_model(name: str, uri: str, results: Path, *, flag: str = "--teacher") 
         architecture=recipe.architecture,
         resolution_px=recipe.resolution_px,
     )
+
+
+def check_given(setting: Setting, results: Path) -> None:
+    """Check that the models that the user named have the weights of their networks, each once in a results folder.
+
+    Raises:
+        InputError: One has another network's weights.
+    """
+    for flag, model in (("--teacher", setting.teacher), ("--weights", setting.start)):
+        if model is not None:
+            check_once(Path(model.folder), model.digest, flag, results / "cache" / "checked_models")
 
 
 def with_start(name: str, sweep: Sweep, setting: Setting, uri: str, results: Path) -> Setting:

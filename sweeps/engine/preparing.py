@@ -19,7 +19,7 @@ from sweeps.engine.interruption import held_back
 from sweeps.engine.journal import Journal
 from sweeps.engine.ladder import Ladder
 from sweeps.engine.lock import is_held
-from sweeps.engine.models import given_model, with_start
+from sweeps.engine.models import check_given, given_model, with_start
 from sweeps.engine.options import Options
 from sweeps.engine.places import Places
 from sweeps.engine.searchers import LISTED, in_order
@@ -165,6 +165,7 @@ def prepare(sweep: Sweep, options: Options, manifest: Manifest, uri: str, termin
     )
     if options.weights not in (None, "none", "imagenet"):
         setting = with_start(options.weights, sweep, setting, uri, options.results)
+    check_given(setting, options.results)
     setting, ladder = fitting.with_ladder(setting, options)
     other = other_store(options.test_store, manifest) if options.test_store else None
 

@@ -12,8 +12,11 @@ from data_store.errors import run_command
 from sweeps.engine.launch import run
 from sweeps.engine.space import PlannedTrial, Setting, Sweep
 from sweeps.kd_alpha import SWEEP as KD_ALPHA
+from sweeps.transfer import SWEEP as TRANSFER
 from tests.sweeps.launching import events
+from trainables.architectures import build
 from trainables.artifact_files import RECIPE_FILE, WEIGHTS_FILE, ModelRecipe, recipe_text
+from trainables.artifacts import save_model
 from trainables.recipes import Pruning, TrialConfig
 
 RECIPE = ModelRecipe(architecture="B0", resolution_px=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -85,3 +88,13 @@ def test_a_model_that_does_not_fit(
     (model / RECIPE_FILE).write_text(recipe_text(recipe) if recipe else json.dumps({}))
     said = refused(capsys, tmp_path / "results", KD_ALPHA, "--store", str(store), flag, str(model))
     assert words in said
+
+
+@pytest.mark.parametrize(("flag", "sweep"), [("--teacher", KD_ALPHA), ("--weights", TRANSFER)])
+def test_weights_of_another_network_than_the_recipe_names(
+    flag: str, sweep: Sweep, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(tmp_path / "model", build("Lite2"), RECIPE)
+    said = refused(capsys, tmp_path / "results", sweep, "--store", str(store), flag, str(tmp_path / "model"))
+    assert f"{flag} must be a model with the weights of the network that its recipe names" in said
+    assert f"{tmp_path / 'model'} names B0 and its weights lack" in said
