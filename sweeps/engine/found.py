@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_store.folders import secure
 from sweeps.engine.courier import Courier, may_pass
 from sweeps.engine.journal import Journal
 from sweeps.engine.places import Places
@@ -115,7 +116,9 @@ def _fetched(run: "Run", folder: Path, tracking: "Tracking") -> bool:
     folder.mkdir(parents=True)
     try:
         tracking.client.download_artifacts(run.info.run_id, MODEL_FOLDER, str(folder))
-        return content_digest(folder / MODEL_FOLDER) == run.data.tags["model"]
+        model = folder / MODEL_FOLDER
+        secure(*model.iterdir(), model, folder, folder.parent)  # before the journal says that it is there
+        return content_digest(model) == run.data.tags["model"]
     except (MlflowException, OSError, ValueError):
         return False
 

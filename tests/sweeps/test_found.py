@@ -10,7 +10,7 @@ import pytest
 
 from sweeps.engine import fitting, found, preparing
 from sweeps.engine.courier import Courier
-from sweeps.engine.found import take_over_by
+from sweeps.engine.found import take_over, take_over_by
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
 from sweeps.engine.options import parse
@@ -20,6 +20,7 @@ from sweeps.engine.resources import Capacity, cpu_name
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.kd_alpha import SWEEP
+from trainables.attempts import MODEL_FOLDER
 
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
 ROW = PlannedTrial(name="a", role="model", config=SETTING.config("Lite0"))
@@ -125,6 +126,30 @@ def test_what_was_found_is_asked_what_it_calls_for(tmp_path: Path) -> None:
     told = plan.suggest("1")
     assert isinstance(told, dict)
     assert told["assignment"]["trial"] == "b"
+
+
+def test_a_model_is_on_disk_before_the_journal_says_that_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, places = open_journal(tmp_path / "journal.jsonl"), Places(sweep=tmp_path)
+    model, secured = places.found("a") / MODEL_FOLDER, list[Path]()
+
+    class Client:
+        def download_artifacts(self, *_: object) -> None:
+            model.mkdir()
+            (model / "weights.safetensors").write_bytes(b"weights")
+
+    def secure(*paths: Path) -> None:
+        assert journal.state.found == {}
+        secured.extend(paths)
+
+    store: Any = Store()
+    store.client = Client()
+    monkeypatch.setattr(found, "secure", secure)
+    monkeypatch.setattr(found, "content_digest", lambda _: "m")
+    take_over({"a": ROW}, journal, places, store, Terminal(io.StringIO()))
+    assert journal.state.found == {"a": "r"}
+    assert {model / "weights.safetensors", model, model.parent} <= set(secured)
 
 
 def test_ray_does_not_start_early_beside_a_driver_of_the_same_sweep(
