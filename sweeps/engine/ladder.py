@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from data_store.errors import InputError
 from sweeps.engine.forecast import Forecasts, shape_key
+from sweeps.engine.space import PlannedTrial
 from trainables.recipes import TrialConfig, identity
 
 Shape = tuple[str, int]
@@ -78,6 +79,10 @@ class Ladder:
             fitting = self._first_that_fits(known)
         self.teachers[identity(fitting, self.store_digest)] = (config.architecture, config.resolution_px)
         return fitting
+
+    def know(self, planned: Mapping[str, PlannedTrial]) -> None:
+        """Take in trials by identity that were planned by another command: others may learn from them."""
+        self.teachers |= {trial: (row.config.architecture, row.config.resolution_px) for trial, row in planned.items()}
 
     @property
     def complete(self) -> bool:

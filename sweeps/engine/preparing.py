@@ -11,7 +11,7 @@ from data_store.errors import InputError
 from data_store.manifest import Manifest
 from data_store.resident import preflight
 from sweeps.engine import fitting, resources, shelf
-from sweeps.engine.agenda import Agenda, with_fine_tuning
+from sweeps.engine.agenda import Agenda, planned_in, with_fine_tuning
 from sweeps.engine.axes import seeded
 from sweeps.engine.bucket import given_place
 from sweeps.engine.elsewhere import OtherStore, other_store
@@ -122,6 +122,7 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
             tags=tags_of(launch.setting, launch.manifest),
             fresh=launch.options.fresh,
             bucket=launch.bucket,
+            gpu_memory_gb=launch.options.gpu_memory_gb,
             owner=uuid.uuid4().hex,
         )
         if launch.options.fresh:
@@ -135,6 +136,7 @@ def begin(launch: Launch, journal: Journal, terminal: Terminal) -> Launch:
         launch.agenda.plan_again(setting, launch.plan(setting))
         if launch.search is not None:
             launch.search.setting = setting
+    launch.ladder.know(planned_in(journal.state))
     launch.agenda.open(journal)
     return launch
 
@@ -147,7 +149,13 @@ def _same_store(uri: str, launch: Launch) -> bool:
 
 
 def prepare(sweep: Sweep, options: Options, manifest: Manifest, uri: str, terminal: Terminal) -> Launch:
-    """Name the sweep by the digest of everything that its trials depend on."""
+    """Name the sweep by the digest of everything that its trials depend on.
+
+    Raises:
+        InputError: A flag breaks a rule of this machine or of the sweep, or no rung of the ladder fits a trial.
+    """
+    if options.address is None:
+        resources.refuse_too_many_threads(options.num_threads, os.cpu_count() or 1)
     sweep = seeded(sweep, options.num_seeds)
     profile = PROFILES[options.profile]
     if options.smoke:
@@ -189,7 +197,10 @@ def prepare(sweep: Sweep, options: Options, manifest: Manifest, uri: str, termin
     label = f"{name}-{profile.name}-{identity[:8]}"
     if options.extend:
         axes = [axis.name for axis in sweep.space.axes] if sweep.space is not None else []
-        label = shelf.to_extend(options.results, label.rpartition("-")[0], tags_of(setting, manifest), axes)
+        own = shelf.shared(planned)
+        if sweep.space is not None:  # a point's rung, and so what it is, depends on the budget
+            own[shelf.BUDGET] = options.gpu_memory_gb
+        label = shelf.to_extend(options.results, label.rpartition("-")[0], tags_of(setting, manifest), axes, own)
     folder = options.results / "sweeps" / label
     agenda, search = Agenda(sweep, setting, _ordered(planned, options), fine_tune=options.fine_tune), None
     if sweep.space is not None:

@@ -136,7 +136,8 @@ class Search:
             history.append(row)
         if len(history) > before or any(row.standing != "open" for row in history):
             write_study(self.folder / STUDY_FILE, self.folder.name, self.space, history)
-        return [trial for row in history for trial in self._planned(row.point).trials]
+        suggested = [(self._planned(row["point"]), row["trial"]) for row in journal.state.suggested]
+        return [trial for cell, own in suggested if cell.chain[-1] == own for trial in cell.trials]
 
     def to_come(self, journal: Journal) -> int:
         """Return how many trials its next points will plan, if each plans as many of its own as those so far."""
@@ -148,12 +149,12 @@ class Search:
 
     def history(self, state: State) -> list[Tried]:
         """Return what was suggested, and what became of it."""
-        return [self._tried(row["point"], row["notes"], state) for row in state.suggested]
+        return [self._tried(row["point"], row["notes"], row["trial"], state) for row in state.suggested]
 
-    def _tried(self, point: Point, notes: dict[str, object], state: State) -> Tried:
-        chain = self._planned(point).chain
-        if chain[-1] in state.finished:
-            values = self._values(state.finished[chain[-1]]["metrics"])
+    def _tried(self, point: Point, notes: dict[str, object], own: str, state: State) -> Tried:
+        chain = _chain(own, state)
+        if own in state.finished:
+            values = self._values(state.finished[own]["metrics"])
             return Tried(point=point, notes=notes, standing="done" if values else "failed", values=values)
         if any(trial in state.failed for trial in chain):
             return Tried(point=point, notes=notes, standing="failed")
@@ -182,9 +183,17 @@ class Search:
         )
 
     def _planned(self, point: Point) -> Cell:
-        """Return what a point that was suggested plans."""
+        """Return what a point that was suggested plans.
+
+        Raises:
+            InputError: It was suggested under a larger memory budget.
+        """
         cell = self._cell(point)
-        assert cell is not None
+        if cell is None:
+            raise InputError(
+                f"a search goes on with points that fit its memory budget, but {self.folder.name} has suggested "
+                f"{dict(point)}, which does not fit this command's; give the --gpu-memory-gb that it began with"
+            )
         return cell
 
     def _cell(self, point: Point) -> Cell | None:
@@ -244,6 +253,23 @@ def representatives(space: Space, setting: Setting) -> list[Cell]:
         chosen.setdefault((space.network(setting, point), zeros), point)
     found = [cell_of(space, setting, point) for point in chosen.values()]
     return [cell for cell in found if cell is not None]
+
+
+def _chain(own: str, state: State) -> set[str]:
+    """Return the identities of a point's trials as the journal has them, whatever this launch would make of the point.
+
+    Args:
+        own: The point's own trial, which may be suggested and not planned yet.
+        state: Of the journal.
+    """
+    chain, left = set[str](), [own]
+    while left:
+        trial = left.pop()
+        chain.add(trial)
+        config = state.planned[trial]["config"] if trial in state.planned else {}
+        needed = (config.get("weights"), config.get("teacher"))
+        left += [name for name in needed if name in state.planned and name not in chain]
+    return chain
 
 
 def _split(network: str) -> tuple[str, int]:

@@ -1,16 +1,19 @@
 """The sweeps of a results folder: which there are, how far they are, and under which name one goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_store.errors import InputError
+from sweeps.engine.agenda import planned_in
 from sweeps.engine.journal import State, read_state
 from sweeps.engine.lock import is_held
+from sweeps.engine.space import PlannedTrial, needs
 
 HEADER = ("sweep", "state", "trials", "finished", "stopped", "failed", "profile", "seed", "store")
 CARD = ("profile", "seed", "store_digest", "recipe")
 """Tags that two halves of one sweep share."""
+BUDGET = "--gpu-memory-gb"
 
 
 def journals(results: Path, prefix: str = "") -> list[Path]:
@@ -50,7 +53,23 @@ def next_name(results: Path, name: str) -> str:
     return f"{name}-{number}"
 
 
-def to_extend(results: Path, prefix: str, tags: dict[str, str], axes: Sequence[str]) -> str:
+def shared(planned: Mapping[str, PlannedTrial]) -> dict[str, object]:
+    """Return what all trials of a sweep have in common besides its card, by the word that a user knows it by.
+
+    Args:
+        planned: By identity; where there are none, nothing is common.
+    """
+    if not planned:
+        return {}
+    config = next(iter(planned.values())).config
+    given = set[str]().union(*(needs(row.config) for row in planned.values())) - planned.keys()
+    models = ", ".join(sorted(model[:8] for model in given)) or "none"
+    return {"device": config.device, "--threads": config.num_threads, "--teacher": models}
+
+
+def to_extend(
+    results: Path, prefix: str, tags: Mapping[str, str], axes: Sequence[str], own: Mapping[str, object]
+) -> str:
     """Return the label of the latest sweep of this name and profile, which is to get more trials.
 
     Args:
@@ -58,9 +77,10 @@ def to_extend(results: Path, prefix: str, tags: dict[str, str], axes: Sequence[s
         prefix: Name and profile.
         tags: Of the sweep that asks.
         axes: Of its space; none where it lists its cells.
+        own: What its first trials share, and the memory budget where their rungs depend on it.
 
     Raises:
-        InputError: There is none, or it has another store, seed, recipe or space.
+        InputError: There is none, or it has another store, seed, recipe, device, teacher or space.
     """
     found = [path for path in journals(results, f"{prefix}-") if path.parent.name.rpartition("-")[0] == prefix]
     if not found:
@@ -68,12 +88,13 @@ def to_extend(results: Path, prefix: str, tags: dict[str, str], axes: Sequence[s
     label = found[-1].parent.name
     state = read_state(found[-1])
     opened = state.opened
-    before = opened["tags"] if opened else {}
-    for key in CARD:
-        if before.get(key, tags[key]) != tags[key]:  # a sweep of before the key was recorded does not say
+    before = {**opened["tags"], BUDGET: opened.get("gpu_memory_gb")} if opened else {}
+    before |= shared(planned_in(state))
+    for key, value in {**{key: tags[key] for key in CARD}, **own}.items():
+        if before.get(key) not in (None, value):  # a sweep of before the key was recorded does not say
             raise InputError(
-                f"--extend goes on with the same {key}, but {label} has {json.dumps(before.get(key))} and this command "
-                f"{json.dumps(tags[key])}; leave --extend out to start another sweep"
+                f"--extend goes on with the same {key}, but {label} has {json.dumps(before[key])} and this command "
+                f"{json.dumps(value)}; leave --extend out to start another sweep"
             )
     theirs = list(state.suggested[0]["point"]) if state.suggested else list(axes)
     if theirs != list(axes):

@@ -189,6 +189,24 @@ def test_more_trials_go_on_where_the_search_ended(tmp_path: Path, monkeypatch: p
     assert len(driver.journal.state.suggested) == 5
 
 
+def test_what_was_tried_stays_tried_whatever_a_launch_would_make_of_its_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(tmp_path, monkeypatch, "tpe", num_trials=4)
+    while driver.end_one():
+        pass
+    before, planned = driver.search.history(driver.journal.state), list(driver.agenda.planned)
+    other = replace(driver.search, setting=replace(SETTING, num_threads=2), _cells={})
+    assert other.history(driver.journal.state) == before
+    assert {row.standing for row in before} <= {"done", "failed", "stopped"}
+    assert other.grow(driver.journal) == []
+    assert list(driver.agenda.planned) == planned
+    no_room = replace(driver.search, _cells={})
+    monkeypatch.setattr("sweeps.engine.searching.cell_of", lambda *_: None)
+    with pytest.raises(InputError, match="does not fit this command's; give the --gpu-memory-gb that it began with"):
+        no_room.grow(driver.journal)
+
+
 def test_limits_are_kept_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(tmp_path, monkeypatch, "tpe", num_trials=12, limits=Limits(max_size_mb=12.0, max_latency_ms=3.0))
     while driver.end_one():

@@ -8,17 +8,21 @@ import pytest
 from data_store.errors import InputError
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
-from sweeps.engine.shelf import listing, next_name, to_extend
-from sweeps.engine.space import PROFILES, recipe_digest
+from sweeps.engine.shelf import BUDGET, listing, next_name, shared, to_extend
+from sweeps.engine.space import PROFILES, PlannedTrial, Setting, recipe_digest
+from trainables.recipes import to_dict
 
 TAGS = {"profile": "demo", "seed": "0", "store_digest": "d", "store": "/faces", "recipe": "r"}
+SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="d", device="cpu", num_threads=1)
+CONFIGS = {"a": SETTING.config("B0"), "b": SETTING.config("Lite0", alpha=0.5, teacher="a")}
+OWN = shared({trial: PlannedTrial(name=trial, role="student", config=config) for trial, config in CONFIGS.items()})
 
 
 def plant(results: Path, label: str, **tags: str) -> None:
     journal = open_journal(results / "sweeps" / label / "journal.jsonl")
     journal.append("opened", sweep="kd_alpha", question="?", label=label, uri="u", tags={**TAGS, **tags}, fresh=False)
-    for trial in ("a", "b"):
-        journal.append("planned", trial=trial, name=trial, role="student", config={})
+    for trial, config in CONFIGS.items():
+        journal.append("planned", trial=trial, name=trial, role="student", config=to_dict(config))
     journal.append("started", trial="a", attempt=1, name="a")
     journal.append("finished", trial="a", result={})
 
@@ -46,23 +50,55 @@ def test_a_fresh_start_gets_a_name_that_is_free(tmp_path: Path) -> None:
 
 def test_extending_needs_a_sweep_of_the_same_store_seed_and_profile(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has none of kd_alpha-demo; leave it out"):
-        to_extend(tmp_path, "kd_alpha-demo", TAGS, [])
+        to_extend(tmp_path, "kd_alpha-demo", TAGS, [], OWN)
     plant(tmp_path, "kd_alpha-demo-1")
     plant(tmp_path, "kd_alpha-2-demo-1", seed="5")
-    assert to_extend(tmp_path, "kd_alpha-demo", TAGS, []) == "kd_alpha-demo-1"
+    assert to_extend(tmp_path, "kd_alpha-demo", TAGS, [], OWN) == "kd_alpha-demo-1"
     with pytest.raises(InputError, match='same store_digest, but kd_alpha-demo-1 has "d" and this command "e"'):
-        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "store_digest": "e"}, [])
+        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "store_digest": "e"}, [], OWN)
     with pytest.raises(InputError, match='same recipe, but kd_alpha-demo-1 has "r" and .* "q"; leave --extend out'):
-        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "recipe": "q"}, [])
+        to_extend(tmp_path, "kd_alpha-demo", {**TAGS, "recipe": "q"}, [], OWN)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"device": "cuda"}, 'same device, but kd_alpha-demo-1 has "cpu" and this command "cuda"'),
+        ({"--threads": 2}, "same --threads, but kd_alpha-demo-1 has 1 and this command 2"),
+        ({"--teacher": "12345678"}, 'same --teacher, but kd_alpha-demo-1 has "none" and this command "12345678"'),
+    ],
+)
+def test_extending_needs_trials_of_the_same_device_threads_and_teacher(
+    other: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    plant(tmp_path, "kd_alpha-demo-1")
+    assert to_extend(tmp_path, "kd_alpha-demo", TAGS, [], {}) == "kd_alpha-demo-1"
+    with pytest.raises(InputError, match=words):
+        to_extend(tmp_path, "kd_alpha-demo", TAGS, [], {**OWN, **other})
+
+
+def test_a_given_teacher_is_what_trials_need_and_none_of_them_makes() -> None:
+    student = PlannedTrial(name="b", role="student", config=CONFIGS["b"])
+    assert OWN["--teacher"] == "none"
+    assert shared({"b": replace(student, config=replace(student.config, teacher="1234567890"))}) == {
+        "device": "cpu",
+        "--threads": 1,
+        "--teacher": "12345678",
+    }
+    assert shared({}) == {}
 
 
 def test_extending_a_search_needs_the_same_axes(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "sweeps" / "search-demo-1" / "journal.jsonl")
     journal.append("opened", tags=TAGS)
     journal.append("suggested", point={"network": "Lite0", "alpha": 0.5}, notes={}, trial="a")
-    assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"]) == "search-demo-1"
+    assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"], {}) == "search-demo-1"
     with pytest.raises(InputError, match="search-demo-1 has network, alpha and this command network, alpha, seed"):
-        to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha", "seed"])
+        to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha", "seed"], {})
+    assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"], {BUDGET: 4.0}) == "search-demo-1"
+    journal.append("opened", tags=TAGS, gpu_memory_gb=8.0)
+    with pytest.raises(InputError, match=r"same --gpu-memory-gb, but search-demo-1 has 8.0 and this command 4.0"):
+        to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"], {BUDGET: 4.0})
 
 
 def test_whatever_decides_the_training_changes_a_profiles_recipe() -> None:
