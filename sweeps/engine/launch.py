@@ -22,7 +22,7 @@ from sweeps.engine.courier import Courier
 from sweeps.engine.elsewhere import score_elsewhere, untested
 from sweeps.engine.forecast import Footprint
 from sweeps.engine.interruption import held_back
-from sweeps.engine.journal import Journal, open_journal
+from sweeps.engine.journal import Journal, open_journal, read_state
 from sweeps.engine.ladder import Shape
 from sweeps.engine.launch_log import LaunchLog, launch_log
 from sweeps.engine.lock import is_held, sweep_lock
@@ -226,11 +226,24 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
     return 1 if journal.state.failed or exporter.failed else 0
 
 
-def _may_run(launch: Launch, sweep: str, mine: str) -> bool:
-    """Tell whether another sweep than mine has a driver; one that has no folder here may run elsewhere."""
-    folder = launch.folder.parent / sweep
-    elsewhere = launch.bucket is not None or not folder.is_dir()
-    return sweep != mine and (elsewhere or is_held(folder))
+def _may_run(launch: Launch, sweep: str, owner: str, mine: str) -> bool:
+    """Tell whether another sweep than mine has a driver; one of which the journal is not here may run elsewhere.
+
+    Args:
+        launch: This one.
+        sweep: The other's name in the tracking store.
+        owner: Of the other's journal: another results folder may have a sweep of the same name.
+        mine: This one's name there.
+    """
+    if sweep == mine:
+        return False
+    folder = launch.folder.parent / sweep.removesuffix(f"-{owner[:6]}")
+    if launch.bucket is not None or is_held(folder):
+        return True
+    try:
+        return read_state(folder / "journal.jsonl").owner != owner
+    except (OSError, InputError):
+        return True
 
 
 def _delivered(launch: Launch, courier: Courier, terminal: Terminal) -> bool:
@@ -258,7 +271,7 @@ def _without_found(
 
     if tracking.sweep != launch.label:
         terminal.line("records", f"{tracking.sweep} in MLflow: another results folder has {launch.label} there")
-    stale = tracking.close_stale(lambda sweep: _may_run(launch, sweep, tracking.sweep))
+    stale = tracking.close_stale(lambda sweep, owner: _may_run(launch, sweep, owner, tracking.sweep))
     if stale:
         terminal.line("closed", f"{stale} runs that a sweep which died had left running")
     if _is_fresh(journal):

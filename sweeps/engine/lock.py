@@ -10,11 +10,11 @@ from data_store.errors import InputError
 
 
 def is_held(folder: Path) -> bool:
-    """Tell whether a driver on this machine holds a sweep."""
+    """Tell whether a driver on this machine holds a sweep, or may: another user's lock may not be ours to look at."""
     try:
-        with (folder / "lock").open("a+") as stream:
+        with (folder / "lock").open() as stream:  # a lock needs no right to write
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):
         return True
     except OSError:
         return False

@@ -178,22 +178,27 @@ class Tracking:
         """Record how busy the machine is, on the parent run; the step is the time in seconds since 1970."""
         self._log(self.parent, {f"system/{key}": value for key, value in values.items()}, step=_now_ms() // 1000)
 
-    def close_stale(self, runs_still: Callable[[str], bool]) -> int:
+    def close_stale(self, runs_still: Callable[[str, str], bool]) -> int:
         """Mark what sweeps that died left running as killed, and return how many runs that were.
 
         Args:
-            runs_still: Tells of a sweep's name whether a driver has it, or may have it elsewhere.
+            runs_still: Tells of a sweep's name and owner whether a driver has it, or may have it elsewhere.
         """
         experiments = [found.experiment_id for found in self.client.search_experiments()]
         running = self.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
-        stale = [
-            run
-            for run in running
-            if run.info.run_id != self.parent and "kind" in run.data.tags and not runs_still(run.data.tags["sweep"])
-        ]
+        ours = [run for run in running if run.info.run_id != self.parent and {"kind", "sweep"} <= run.data.tags.keys()]
+        names = {run.data.tags["sweep"] for run in ours}
+        dead = {name for name in names if not runs_still(name, self._owner_of(name, experiments))}
+        stale = [run for run in ours if run.data.tags["sweep"] in dead]
         for run in stale:
             self.client.set_terminated(run.info.run_id, "KILLED")
         return len(stale)
+
+    def _owner_of(self, sweep: str, experiments: Sequence[str]) -> str:
+        """Return what tells a sweep's journal from all others; nothing where its run does not say."""
+        where = f"tags.`kind` = 'sweep' and tags.`sweep` = '{sweep}'"
+        parents = self.client.search_runs(list(experiments), where, max_results=1)
+        return str(parents[0].data.tags.get("owner", "")) if parents else ""
 
     def has_others(self) -> bool:
         """Tell whether any trial of another sweep is finished: one question in place of one a trial."""

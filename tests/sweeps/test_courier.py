@@ -159,11 +159,29 @@ def test_runs_of_a_dead_sweep_are_closed_and_those_of_a_live_one_left(tmp_path: 
         Tracking(uri, experiment="kd_alpha", sweep=name, results=tmp_path, tags={}) for name in ("a", "b", "c")
     )
     dead.start("t", TRIAL)
-    assert mine.close_stale(lambda sweep: sweep == "b") == 2
+    assert mine.close_stale(lambda sweep, _: sweep == "b") == 2
     status = {name: row.client.get_run(row.parent).info.status for name, row in (("a", dead), ("b", alive))}
     assert status == {"a": "KILLED", "b": "RUNNING"}
     assert mine.client.get_run(mine.parent).info.status == "RUNNING"
     assert mine.client.get_run(dead.run_of("t")).info.status == "KILLED"
+
+
+def test_a_run_of_somebody_else_is_left_alone_and_a_sweeps_owner_is_told(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    other, mine = (
+        Tracking(uri, experiment="kd_alpha", sweep=name, results=tmp_path, tags={}, owner=name * 32) for name in "ab"
+    )
+    foreign = mine.client.create_run(mine.experiment_id, tags={"kind": "somebody's"})
+    asked: list[tuple[str, str]] = []
+
+    def runs_still(sweep: str, owner: str) -> bool:
+        asked.append((sweep, owner))
+        return False
+
+    assert mine.close_stale(runs_still) == 1
+    assert asked == [("a", "a" * 32)]
+    assert mine.client.get_run(foreign.info.run_id).info.status == "RUNNING"
+    assert mine.client.get_run(other.parent).info.status == "KILLED"
 
 
 def test_two_people_with_one_command_have_runs_of_their_own(tmp_path: Path) -> None:
@@ -177,7 +195,7 @@ def test_two_people_with_one_command_have_runs_of_their_own(tmp_path: Path) -> N
     ann.start("t", TRIAL)
     bob = opened("b" * 32)
     assert (ann.sweep, bob.sweep) == ("kd_alpha-demo-0", "kd_alpha-demo-0-bbbbbb")
-    assert bob.close_stale(lambda sweep: sweep != bob.sweep) == 0
+    assert bob.close_stale(lambda sweep, _: sweep != bob.sweep) == 0
     bob.start("t", TRIAL)
     assert bob.run_of("t") != ann.run_of("t")
     ann.client.set_terminated(ann.run_of("t"), "FINISHED")
