@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 FLUSH_S = 30.0
 """How long a sweep that has ended waits for a tracking store that does not answer."""
+CRASH_FLUSH_S = 5.0
+"""And one that ends in an error."""
 
 
 def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
@@ -178,17 +181,18 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
                 if not new:
                     opening = pool.submit(_open_tracking, launch, journal)
                     opening.result()
-        except KeyboardInterrupt:
-            if opening is not None:
-                opening.result().stop([])  # else the sweep's run would be left running
-            raise
-        left = pending if opening is None else _without_found(launch, journal, pending, opening.result(), terminal)
-        if not left.keys() <= pending.keys():
-            prediction = pool.submit(_predict, launch, left)
-        if pending and not left:
-            import ray
+            left = pending if opening is None else _without_found(launch, journal, pending, opening.result(), terminal)
+            if not left.keys() <= pending.keys():
+                prediction = pool.submit(_predict, launch, left)
+            if pending and not left:
+                import ray
 
-            ray.shutdown()  # all were found: latencies are measured on a quiet machine
+                ray.shutdown()  # all were found: latencies are measured on a quiet machine
+        except BaseException:
+            if opening is not None:
+                with suppress(Exception):  # what it failed with is told already
+                    opening.result().stop([])  # else the sweep's run would be left running
+            raise
         opened = partial(_open_tracking, launch, journal) if opening is None else opening.result
         courier = Courier(opened, terminal, held=new)
         try:
@@ -202,11 +206,23 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
             return code
         except KeyboardInterrupt:
             if courier.begun:  # else nothing is there that would be left running
-                courier.put(lambda tracking: tracking.stop(list(tracking.runs)))  # those that wait for ONNX files, too
+                courier.put(_none_running)
                 _delivered(launch, courier, terminal)
             courier.stop()
             terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
             return INTERRUPTED
+        except BaseException:
+            if courier.begun:
+                courier.put(_none_running)
+                with suppress(Exception):  # what ends the sweep is what is to be told
+                    courier.flush(CRASH_FLUSH_S)
+            courier.stop()
+            raise
+
+
+def _none_running(tracking: "Tracking") -> None:
+    """Leave none of the sweep's runs running, not even those of trained models that wait for their ONNX files."""
+    tracking.stop(list(tracking.runs))
 
 
 def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter, terminal: Terminal) -> int:

@@ -124,7 +124,7 @@ def fit(
     recorder.on_full_disk = plan.close
     recorder.early_stop, plan.limits = early_stop, asdict(limits) if limits else None
     trainable = tune.with_parameters(DetectorTrial, store=crops)
-    watch = Watch(lambda: _say_gone(terminal, courier, recorder))
+    watch = Watch(lambda: _say_gone(terminal, courier))
     with (
         progress.live(),
         interruptible(plan, terminal, progress) as interruption,
@@ -224,15 +224,14 @@ def fit_once(trainable: Any, plan: Plan, recorder: Recorder, places: Places) -> 
     ).fit()
 
 
-def _say_gone(terminal: Terminal, courier: Courier, recorder: Recorder) -> None:
+def _say_gone(terminal: Terminal, courier: Courier) -> None:
     """Say that the sweep ends, and tell tracking while there is time: what does not arrive, the next launch sends."""
     terminal.wipe()
     where = f" (log: {terminal.log.path})" if terminal.log else ""
     terminal.line("stopped", f"Ray is gone; the same command goes on from the last whole epoch{where}")
     if not courier.begun:
         return
-    trials = list(recorder.open)
-    courier.put(lambda tracking: tracking.stop(trials))
+    courier.put(lambda tracking: tracking.stop(reversed(list(tracking.runs))))  # the newest first: those are open
     with suppress(Exception):
         courier.flush(GONE_FLUSH_S)
 
