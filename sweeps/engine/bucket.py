@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from data_store.errors import InputError
 from data_store.folders import open_folder
+from sweeps.engine.interruption import TEMPORARY_FAILURE
 from sweeps.engine.journal import Journal, read_state
 from sweeps.engine.lock import is_held
 from sweeps.engine.places import Places
@@ -287,8 +288,6 @@ class Keeper:
     def _tend(self) -> None:
         lease = self._lease()
         if lease is not None and lease["token"] != self.token:
-            from sweeps.engine.watch import TEMPORARY_FAILURE  # loads ray, which a sweep that is done does not need
-
             self.terminal.wipe()
             self.terminal.line("stopped", f"{_holder(lease)} has taken this sweep over; it goes on there")
             self.leave(TEMPORARY_FAILURE)

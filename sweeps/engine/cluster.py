@@ -11,15 +11,18 @@ import importlib.metadata
 import logging
 import os
 import platform
+import signal
 import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import utils
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -27,6 +30,7 @@ from data_store.errors import InputError
 from data_store.folders import open_folder
 from sweeps.engine import bucket
 from sweeps.engine.nodes import Node
+from sweeps.engine.replaced import replaced
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, cpu_name, refuse_too_many_threads
 
 ANSWER_S = 5
@@ -48,6 +52,24 @@ _MODULES = ("data_store", "trainables", "sweeps")
 _ROOT = Path(__file__).parents[2]
 
 
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Leave SIGTERM to who has a use for it here, while Ray starts: it would end the process without a word.
+
+    Its Python half takes the signal at the start of ``ray.init``. Its C++ half takes it later, before Python sees it,
+    prints a stack trace and aborts three seconds after: so Python's handler is set once more.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if before == signal.SIG_DFL:
+        yield
+        return
+    with replaced(utils, {"set_sigterm_handler": lambda _: None}):
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
 def connect(address: str) -> None:
     """Join a running cluster as a driver, from one of its nodes; leave a running connection alone.
 
@@ -63,12 +85,13 @@ def connect(address: str) -> None:
     if address != "auto":
         _check_port(address)
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"py_modules": [str(_ROOT / name) for name in _MODULES]},
-        )
+        with own_signals():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"py_modules": [str(_ROOT / name) for name in _MODULES]},
+            )
     except (AuthenticationError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(_refusal(address, error)) from error
 

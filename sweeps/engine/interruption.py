@@ -2,6 +2,8 @@
 
 While Ray or MLflow starts, once stops it when it has: Python may lose a ``KeyboardInterrupt`` that comes in the
 middle of an import, or leave a lock behind on which the imports of other threads wait for ever.
+
+SIGTERM, which ``docker stop``, Slurm and systemd send, is taken for one Ctrl-C.
 """
 
 import os
@@ -13,6 +15,9 @@ from types import FrameType
 from typing import Protocol
 
 from sweeps.engine.terminal import Terminal
+
+TEMPORARY_FAILURE = 75
+"""Exit code of a sweep that something outside has ended; EX_TEMPFAIL of sysexits.h: try again."""
 
 
 class Closable(Protocol):
@@ -29,9 +34,31 @@ class Stoppable(Protocol):
 
 @dataclass
 class Interruption:
-    """Whether the user has asked the sweep to stop."""
+    """Whether somebody has asked the sweep to stop."""
 
     asked: bool = False
+
+
+@contextmanager
+def terminable(terminal: Terminal) -> Iterator[Interruption]:
+    """Let the first SIGTERM do what Ctrl-C does at that moment; who sends a second one gets the first one's answer."""
+    state = Interruption()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if state.asked:
+            return
+        state.asked = True
+        terminal.event("SIGTERM: the sweep stops as it does at Ctrl-C; the same command goes on")
+        pressed = signal.getsignal(signal.SIGINT)
+        if not callable(pressed):  # a shell lets its background jobs ignore Ctrl-C
+            raise KeyboardInterrupt
+        pressed(number, frame)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

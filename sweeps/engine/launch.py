@@ -22,7 +22,7 @@ from sweeps.engine.builtin import builtin_store
 from sweeps.engine.courier import Courier
 from sweeps.engine.elsewhere import score_elsewhere, untested
 from sweeps.engine.forecast import Footprint
-from sweeps.engine.interruption import held_back
+from sweeps.engine.interruption import TEMPORARY_FAILURE, held_back, terminable
 from sweeps.engine.journal import Journal, open_journal, read_state
 from sweeps.engine.ladder import Shape
 from sweeps.engine.launch_log import LaunchLog, launch_log
@@ -55,7 +55,18 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
         InputError: Something that the user gave breaks a rule.
     """
     terminal = Terminal()
-    options = parse(sweep, argv)
+    with terminable(terminal) as termination:
+        try:
+            code = _launched(sweep, parse(sweep, argv), terminal)
+        except KeyboardInterrupt:
+            if not termination.asked:
+                raise
+            code = INTERRUPTED
+    return TEMPORARY_FAILURE if termination.asked and code == INTERRUPTED else code
+
+
+def _launched(sweep: Sweep, options: Options, terminal: Terminal) -> int:
+    """Check what has to be there, and run the sweep with a log."""
     if options.bucket is not None:
         bucket.check(options.bucket)
         _check_writable(options.results)

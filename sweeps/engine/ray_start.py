@@ -37,7 +37,7 @@ def start_ray(address: str | None) -> None:
         if ray.is_initialized():
             return
         try:
-            with _on_loopback(), _without_idle_helpers():
+            with cluster.own_signals(), _on_loopback(), _without_idle_helpers():
                 ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             if "timed out during startup" not in str(error):

@@ -11,10 +11,10 @@ from typing import Any
 
 import ray
 
+from sweeps.engine.interruption import TEMPORARY_FAILURE
+
 GONE_S = 20.0
 PERIOD_S = 1.0
-TEMPORARY_FAILURE = 75
-"""Exit code of a sweep that could not go on for want of Ray; EX_TEMPFAIL of sysexits.h: try again."""
 
 
 def has_ended() -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweeps.engine.interruption import TEMPORARY_FAILURE
 from sweeps.engine.launch import INTERRUPTED
-from sweeps.engine.watch import TEMPORARY_FAILURE
 from tests.sweeps import tiny
 from tests.sweeps.alone import trained_alone
 from tests.sweeps.launching import (
@@ -92,6 +92,24 @@ def test_a_first_launch_that_is_stopped_at_once_before_it_trains_leaves_no_recor
     assert "the same command goes on from there" in said
     assert not foreign(said)
     assert not (results / "mlflow.db").exists()
+
+
+def test_sigterm_stops_after_the_epochs_that_run_and_leaves_no_run_running(
+    store: Path, forecasts: Path, tmp_path: Path
+) -> None:
+    results = knowing(forecasts, tmp_path / "results")
+    with running(*command(TINY, store, results)) as driver:
+        wait_until(partial(has_come_to, results, 2, 0))
+        driver.terminate()
+        said, _ = driver.communicate(timeout=600)
+    assert driver.returncode == TEMPORARY_FAILURE, said
+    assert said.count("SIGTERM: the sweep stops as it does at Ctrl-C") == 1
+    assert "stopping after the epochs that are running" in said
+    assert "saved after the last whole epoch; the same command goes on from there" in said
+    assert not foreign(said)
+    ended = [*runs(results, "trial"), *runs(results, "sweep")]
+    assert ended
+    assert {run.info.status for run in ended} <= {"FINISHED", "KILLED"}
 
 
 def test_whatever_is_killed_changes_nothing(

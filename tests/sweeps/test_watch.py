@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from sweeps.engine.watch import TEMPORARY_FAILURE, Watch
+from sweeps.engine.interruption import TEMPORARY_FAILURE
+from sweeps.engine.watch import Watch
 
 
 def gone() -> bool:
