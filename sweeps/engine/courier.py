@@ -3,6 +3,9 @@
 Nothing waits for the tracking server while trials run. What the courier still holds when the process ends is not
 lost: the journal and the checkpoints say all of it, and ``sweeps.engine.deliver`` or the next launch sends what the
 server lacks. Every delivery can be repeated without doubling anything.
+
+A delivery that is refused for good, as when its run was deleted meanwhile, is said and dropped: what comes after it
+arrives, and ``ending.catch_up`` makes up for it.
 """
 
 import queue
@@ -43,11 +46,13 @@ class Courier:
         self._opened = opened
         self.terminal = terminal
         self.away = False
-        self.failed: Exception | None = None
+        self.failed: Exception | None = None  # the opening, or the last delivery
+        self._said: set[str] = set()
         self._waiting: queue.Queue[Delivery] = queue.Queue()
         self._stopping = threading.Event()
         self._begun = threading.Event()
         self._opened_or_failed = threading.Event()
+        self._never_opened = False
         if not held:
             self.begin()
         threading.Thread(target=self._run, name="courier", daemon=True).start()
@@ -74,17 +79,17 @@ class Courier:
         """Wait until everything has arrived; return False when the store has been away for so many seconds.
 
         Raises:
-            Exception: A delivery was refused for good, which is an error of ours.
+            Exception: The store could not be opened, or the last delivery was refused for good.
         """
         self.begin()
         deadline = time.monotonic() + seconds
-        while self._waiting.unfinished_tasks and self.failed is None and time.monotonic() < deadline:
+        while self._waiting.unfinished_tasks and not self._never_opened and time.monotonic() < deadline:
             time.sleep(0.02)
             if self._stopping.is_set():
                 break
             if not self.away:
                 deadline = time.monotonic() + seconds
-        if self.failed is not None:
+        if self.failed is not None and (self._never_opened or not self._waiting.unfinished_tasks):
             raise self.failed
         return not self._waiting.unfinished_tasks
 
@@ -100,7 +105,7 @@ class Courier:
         try:
             self.tracking = self._opened()
         except Exception as error:  # noqa: BLE001 # told by ``flush``
-            self.failed = error
+            self.failed, self._never_opened = error, True
             return
         finally:
             self._opened_or_failed.set()
@@ -114,15 +119,15 @@ class Courier:
             self._waiting.task_done()
 
     def _deliver(self, delivery: Delivery) -> bool:
-        """Try until it has arrived; return False when the courier was stopped or the record was refused."""
+        """Try until it has arrived or was refused; return False when the courier was stopped."""
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
             try:
                 delivery(self.tracking)
             except Exception as error:  # noqa: BLE001 # MLflow lets errors of many libraries through
                 if not may_pass(error):
-                    self.failed = error
-                    return False
+                    self._refused(error)
+                    return True
                 if not self.away:
                     self.away = True
                     self.terminal.event("the tracking store does not answer: training goes on, its records wait here")
@@ -133,8 +138,18 @@ class Courier:
             if self.away:
                 self.away = False
                 self.terminal.event("the tracking store answers again: the records are on their way")
+            self.failed = None
             return True
         return False
+
+    def _refused(self, error: Exception) -> None:
+        """Say once why a record was refused, and ask the store again what it has."""
+        self.failed = error
+        self.tracking.forget()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if reason not in self._said:
+            self._said.add(reason)
+            self.terminal.event(f"the tracking store refuses a record, which is sent again at the end: {reason}")
 
 
 def may_pass(error: Exception) -> bool:

@@ -81,9 +81,11 @@ def saved_history(trial: str, places: Places) -> list[dict[str, float]]:
 def catch_up(journal: Journal, planned: Mapping[str, PlannedTrial], places: Places, tracking: "Tracking") -> None:
     """Send what the tracking store lacks of a sweep that does not run: runs, epochs, results, failures, costs.
 
-    Everything comes from the journal and the checkpoints, in the order in which the trials were planned.
+    Everything comes from the journal and the checkpoints, in the order in which the trials were planned. A run that was
+    deleted is made anew.
     """
     state = journal.state
+    tracking.forget_deleted()
     for trial, row in planned.items():
         if trial in state.found:
             continue

@@ -31,6 +31,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E
 """Of the lines in MLflow's charts: told apart by colour-blind readers too (Okabe and Ito, 2008), and grey."""
 _REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 """MLflow's codes of a login that is missing or wrong, and of a host name that the server does not answer to."""
+_NOT_ACTIVE = "must be in the 'active' state"
+"""MLflow's words for an experiment, or a run, that was deleted."""
 Answer = TypeVar("Answer")
 LONGEST_DATASET_DIGEST = 36  # MLflow's limit
 NARROWED_TAG = "micro_batch_after_out_of_memory"
@@ -121,6 +123,7 @@ class Tracking:
         from mlflow import MlflowClient
 
         check_server(uri)
+        self.uri, self.experiment = uri, experiment
         local = uri.startswith("sqlite:")
         if local:
             _open_file(Path(uri.removeprefix("sqlite:///")))
@@ -135,10 +138,12 @@ class Tracking:
                 if found
                 else self.client.create_experiment(experiment, location, tags={"mlflow.note.content": question})
             )
+        if found and found.lifecycle_stage == "deleted":
+            raise self._deleted()
         self.sweep = self._name(sweep, owner)
         self.tags = {**tags, "sweep": self.sweep, "revision": _revision()}
-        owned = {"owner": owner} if owner else {}
-        self.parent = self._run({"kind": "sweep", **owned}, self.sweep, {}).info.run_id
+        self._owned = {"owner": owner} if owner else {}
+        self.parent = self._parent()
         self.steps: dict[str, int] = {}
         self.runs: dict[str, str] = {}
 
@@ -148,6 +153,18 @@ class Tracking:
         others = {run.data.tags.get("owner", owner) for run in self.client.search_runs([self.experiment_id], where)}
         return f"{sweep}-{owner[:6]}" if owner and others and owner not in others else sweep
 
+    def _parent(self) -> str:
+        """Find the sweep's own run, or make it; return its id."""
+        return str(self._run({"kind": "sweep", **self._owned}, self.sweep, {}).info.run_id)
+
+    def _deleted(self) -> InputError:
+        """Return the error of an experiment that somebody has deleted."""
+        return InputError(
+            f"a sweep's experiment must not be deleted, but {self.experiment} in {self.uri} is; restore it "
+            f"(MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore --experiment-id {self.experiment_id}), or "
+            "begin anew with --fresh and another --tracking-uri"
+        )
+
     def start(self, trial: str, planned: PlannedTrial) -> None:
         """Make the trial's run, or take it up again; it is marked as running."""
         colour = COLOURS[len(self.runs) % len(COLOURS)]  # MLflow's own choice gives several runs the same one
@@ -155,6 +172,8 @@ class Tracking:
         tags["mlflow.runColor"] = colour
         run = self._run(tags, planned.name, _params(planned))
         run_id: str = run.info.run_id
+        if self.runs.get(trial) != run_id:  # one that was deleted had epochs that this one lacks
+            self.steps.pop(trial, None)
         self.runs[trial] = run_id
 
     def run_of(self, trial: str) -> str:
@@ -169,6 +188,22 @@ class Tracking:
             for run in self.client.search_runs([self.experiment_id], where, max_results=1):
                 self.runs[trial] = run.info.run_id
         return trial in self.runs
+
+    def forget_deleted(self) -> None:
+        """Forget the runs that somebody has deleted since they were made, and make the sweep's own one anew."""
+        there = set[str]()
+        token: str | None = ""
+        while token is not None:
+            where = f"tags.`sweep` = '{self.sweep}'"
+            page = self.client.search_runs([self.experiment_id], where, max_results=1000, page_token=token or None)
+            there |= {run.info.run_id for run in page}
+            token = page.token or None
+        self.runs = {trial: run_id for trial, run_id in self.runs.items() if run_id in there}
+        self.steps = {trial: step for trial, step in self.steps.items() if trial in self.runs}
+        if self.parent not in there:
+            self.parent = self._parent()
+            for run_id in self.runs.values():
+                self.client.set_tag(run_id, "mlflow.parentRunId", self.parent)
 
     def forget(self) -> None:
         """Ask again what the store has: a request that failed here may have arrived there."""
@@ -270,7 +305,8 @@ class Tracking:
     def stop(self, trials: Iterable[str]) -> None:
         """Mark the runs of trials that a later launch takes up as killed, so that none is left running."""
         for run_id in [*(self.runs[trial] for trial in trials if trial in self.runs), self.parent]:
-            if self.client.get_run(run_id).info.status == "RUNNING":
+            run = self.client.get_run(run_id).info
+            if run.status == "RUNNING" and run.lifecycle_stage == "active":  # a deleted one takes no word
                 self.client.set_terminated(run_id, "KILLED")
 
     def close(self, plots: Path, table: str) -> None:
@@ -283,6 +319,7 @@ class Tracking:
     def _run(self, tags: Mapping[str, str], name: str, params: Mapping[str, str]) -> "Run":
         """Find the run of this sweep that has these tags, or make it."""
         from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
 
         wanted = {**tags, "sweep": self.sweep}
         where = " and ".join(f"tags.`{key}` = '{wanted[key]}'" for key in ("sweep", "kind", "trial") if key in wanted)
@@ -291,7 +328,13 @@ class Tracking:
             run_id = found[0].info.run_id
             self.client.update_run(run_id, "RUNNING")
         else:
-            run_id = self.client.create_run(self.experiment_id, tags={**self.tags, **tags}, run_name=name).info.run_id
+            try:
+                made = self.client.create_run(self.experiment_id, tags={**self.tags, **tags}, run_name=name)
+            except MlflowException as error:
+                if _NOT_ACTIVE not in str(error):
+                    raise
+                raise self._deleted() from None
+            run_id = made.info.run_id
         # Repeated on a run that was found: a crash may have fallen between its making and its parameters.
         self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
         run = self.client.get_run(run_id)

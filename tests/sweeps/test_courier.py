@@ -3,14 +3,19 @@
 import io
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
 
+from data_store.errors import InputError
 from sweeps.engine import courier as module
 from sweeps.engine.courier import Courier, may_pass
+from sweeps.engine.ending import catch_up
+from sweeps.engine.journal import open_journal
+from sweeps.engine.places import Places
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
 from sweeps.engine.tracking import Tracking
@@ -104,15 +109,29 @@ def test_a_held_courier_that_is_stopped_never_opens_its_store() -> None:
     assert not opened.wait(0.3)
 
 
-def test_a_record_that_is_refused_for_good_is_an_error_and_not_dropped_in_silence() -> None:
+def refused(_: object) -> None:
+    raise ValueError("no such key")
+
+
+def test_a_record_that_is_refused_for_good_is_said_at_once_and_keeps_none_from_arriving() -> None:
+    screen, store, arrived = io.StringIO(), Store(), list[str]()
+    courier = Courier(lambda: store, Terminal(screen))  # type: ignore[arg-type, return-value]
+    for _ in range(2):
+        courier.put(refused)
+    courier.put(lambda _: arrived.append("the next one"))
+    assert courier.flush(5)
+    assert arrived == ["the next one"]
+    assert store.forgotten == 2
+    assert screen.getvalue().count("refuses a record, which is sent again at the end: no such key") == 1
+    courier.stop()
+
+
+def test_a_last_record_that_is_refused_for_good_is_an_error() -> None:
     courier = Courier(Store, Terminal(io.StringIO()))  # type: ignore[arg-type]
-
-    def refused(_: object) -> None:
-        raise ValueError("no such key")
-
     courier.put(refused)
     with pytest.raises(ValueError, match="no such key"):
         courier.flush(5)
+    courier.stop()
 
 
 def test_what_may_pass_is_tried_again() -> None:
@@ -205,6 +224,63 @@ def test_two_people_with_one_command_have_runs_of_their_own(tmp_path: Path) -> N
     for name, first in (("a", ann), ("b", bob)):
         again = opened(name * 32)
         assert (again.sweep, again.parent) == (first.sweep, first.parent)
+
+
+def test_runs_that_are_deleted_while_a_sweep_runs_are_made_anew(tmp_path: Path) -> None:
+    """The sweep's own run, that of a trial that is done, and that of one that is still training."""
+    uri, screen = f"sqlite:///{tmp_path / 'mlflow.db'}", io.StringIO()
+    tracking = Tracking(uri, experiment="kd_alpha", sweep="a", results=tmp_path, tags={})
+    journal, places = open_journal(tmp_path / "journal.jsonl"), Places(sweep=tmp_path)
+    rows = {name: replace(TRIAL, name=name) for name in ("done", "kept", "training")}
+    history = [{"epoch/train_loss": 1.0}]
+    courier = Courier(lambda: tracking, Terminal(screen))
+    for trial, row in rows.items():
+        journal.append("started", trial=trial, attempt=1, name=trial)
+        courier.put(lambda tracking, trial=trial, row=row: tracking.start(trial, row))  # type: ignore[misc]
+        courier.put(lambda tracking, trial=trial: tracking.curves(trial, history))  # type: ignore[misc]
+    assert courier.flush(60)
+    before = {**tracking.runs, "parent": tracking.parent}
+    for name in ("done", "training", "parent"):
+        tracking.client.delete_run(before[name])
+    courier.put(lambda tracking: tracking.curves("training", history * 2))
+    courier.put(lambda tracking: tracking.curves("kept", history * 2))
+    courier.put(lambda tracking: tracking.stop(list(tracking.runs)))
+    assert courier.flush(60)
+    assert "must be in the 'active' state" in screen.getvalue()
+    assert tracking.client.get_run(before["kept"]).info.status == "KILLED"
+    for trial in rows:
+        journal.append("failed", trial=trial, reason="made up")
+    courier.put(lambda tracking: catch_up(journal, rows, places, tracking))
+    assert courier.flush(60)
+    courier.stop()
+    assert tracking.runs["kept"] == before["kept"]
+    assert {*tracking.runs.values(), tracking.parent} & {
+        before[name] for name in ("done", "training", "parent")
+    } == set()
+    for trial in rows:
+        run = tracking.client.get_run(tracking.run_of(trial))
+        assert (run.info.status, run.data.tags["mlflow.parentRunId"]) == ("FAILED", tracking.parent)
+    tracking.curves("training", history * 2)  # of a run that lacks them all
+    curve = tracking.client.get_metric_history(tracking.run_of("training"), "epoch/train_loss")
+    assert [metric.step for metric in curve] == [1, 2]
+
+
+def test_a_deleted_experiment_is_one_line_that_names_the_remedy(tmp_path: Path) -> None:
+    def opened() -> Tracking:
+        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        return Tracking(uri, experiment="kd_alpha", sweep="a", results=tmp_path, tags={})
+
+    before = opened()
+    before.client.delete_experiment(before.experiment_id)
+    words = (
+        f"but kd_alpha in .*mlflow.db is; restore it .*--experiment-id {before.experiment_id}.* another --tracking-uri"
+    )
+    with pytest.raises(InputError, match=words):
+        before.start("t", TRIAL)
+    with pytest.raises(InputError, match=words):
+        opened()
+    before.client.restore_experiment(before.experiment_id)
+    assert opened().experiment_id == before.experiment_id
 
 
 def test_other_sweeps_are_asked_for_only_where_there_are_any(tmp_path: Path) -> None:

@@ -81,7 +81,12 @@ def test_each_models_scores_are_written_down_when_they_come_and_none_is_asked_fo
         score_elsewhere(other, SETTING, again, places, terminal)
     assert asked == [[places.model(trial, again.state) for trial in names] for names in (("a", "b"), ("b",))]
     told: list[tuple[str, dict[str, float]]] = []
-    tracking = SimpleNamespace(costs=lambda *cost: told.append(cost), name_found=lambda _: None, knows=lambda _: True)
+    tracking = SimpleNamespace(
+        costs=lambda *cost: told.append(cost),
+        name_found=lambda _: None,
+        knows=lambda _: True,
+        forget_deleted=lambda: None,
+    )
     again.state.recorded.update("ab")
     rows = {name: PlannedTrial(name=name, role="model", config=SETTING.config("B0")) for name in ("a", "b")}
     ending.catch_up(again, rows, places, tracking)  # type: ignore[arg-type]
