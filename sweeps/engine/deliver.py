@@ -8,8 +8,9 @@ its own. Exit code 0: nothing is left. 2: a server does not answer.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_store.errors import InputError, run_command
 from sweeps.engine import ending
@@ -19,6 +20,7 @@ from sweeps.engine.lock import is_held, sweep_lock
 from sweeps.engine.options import RESULTS
 from sweeps.engine.places import Places
 from sweeps.engine.terminal import Terminal
+from sweeps.engine.tracking import default_uri
 
 
 def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
@@ -39,8 +41,9 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
             )
         from sweeps.engine.tracking import Tracking
 
+        uri = _uri_now(opened, results)
         tracking = Tracking(
-            opened["uri"],
+            uri,
             experiment=opened["sweep"],
             sweep=opened["label"],
             question=opened["question"],
@@ -59,9 +62,20 @@ def deliver(folder: Path, results: Path, terminal: Terminal) -> bool:
         done = planned.keys() <= state.finished.keys() | ended | out_of_reach(planned, ended)
         measured = {row["graph"]["digest"] for row in state.finished.values()} <= state.latencies.keys()
         if done and measured:
-            ending.close(journal, planned, folder, opened["uri"], tracking)
+            ending.close(journal, planned, folder, uri, tracking)
         terminal.line("sent", f"{opened['label']}: {len(state.recorded) - before} results")
         return True
+
+
+def _uri_now(opened: Mapping[str, Any], results: Path) -> str:
+    """Return where a sweep's records go: a results folder that was moved or copied has taken its file along."""
+    uri, mine = str(opened["uri"]), default_uri(results)
+    file, own = (Path(address.removeprefix("sqlite:///")) for address in (uri, mine))
+    if not uri.startswith("sqlite:") or file.name != own.name:
+        return uri
+    # One of that name may lie elsewhere because the user said so: it is there, and no results folder of this sweep.
+    was_beside = not file.exists() or (file.parent / "sweeps" / opened["label"]).is_dir()
+    return mine if was_beside else uri
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

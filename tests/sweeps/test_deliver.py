@@ -1,5 +1,6 @@
 """Which sweeps ``sweeps.engine.deliver`` passes over, and that one of them keeps none of the others from being sent."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,27 @@ def test_a_sweep_that_runs_or_cannot_be_sent_keeps_no_other_from_it(
 def test_a_folder_without_sweeps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold sweeps, but"):
         deliver.main(["--results", str(tmp_path)])
+
+
+@pytest.mark.parametrize("old_place", ["gone", "copied"])
+def test_records_of_a_folder_that_was_moved_go_to_its_own_file(old_place: str, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    sweep(before, "waits")
+    (before / "mlflow.db").touch()
+    shutil.copytree(before, after)
+    if old_place == "gone":
+        shutil.rmtree(before)
+    assert deliver.main(["--results", str(after)]) == 0
+    assert [run.info.run_name for run in runs(after, "sweep")] == ["waits"]
+    assert before.exists() == (old_place == "copied")
+    assert old_place == "gone" or (before / "mlflow.db").stat().st_size == 0
+
+
+def test_records_go_to_the_file_that_the_user_named(tmp_path: Path) -> None:
+    results, named = tmp_path / "results", tmp_path / "named" / "mlflow.db"
+    named.parent.mkdir()
+    named.touch()
+    sweep(results, "waits", uri=f"sqlite:///{named}")
+    assert deliver.main(["--results", str(results)]) == 0
+    assert [run.info.run_name for run in runs(named.parent, "sweep")] == ["waits"]
+    assert not (results / "mlflow.db").exists()
