@@ -79,6 +79,22 @@ def test_every_service_is_healthy_before_the_next_and_open_to_this_machine_alone
     assert services["ray-worker"]["deploy"]["replicas"]
 
 
+def test_one_service_builds_the_image_that_all_others_take() -> None:
+    """One that both documented commands start; Compose builds services side by side, and two would fail."""
+    ours = {name: told for name, told in COMPOSE["services"].items() if name != "postgres"}
+    assert {told["image"] for told in ours.values()} == {"deepfake-sweeps:${VARIANT:-cpu}"}
+    assert {name: told.get("pull_policy") for name, told in ours.items() if name != "mlflow"} == {
+        "ray-head": "never",
+        "ray-worker": "never",
+        "sweep": "never",
+    }
+    assert [name for name, told in COMPOSE["services"].items() if "build" in told] == ["mlflow"]
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    starts = re.findall(r"^docker compose .* up .*--build .*$", text, re.MULTILINE)
+    assert len(starts) == 2
+    assert all(line.endswith(("--wait", " mlflow")) for line in starts)
+
+
 def words(tree: object) -> Iterator[str]:
     if isinstance(tree, dict):
         for key, value in tree.items():
