@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
 import yaml
+from ray.autoscaler._private.commands import _set_up_config_for_head_node
 from ray.autoscaler._private.util import fillout_defaults, validate_config
 
 ROOT = Path(__file__).parents[2]
@@ -197,5 +199,20 @@ def test_the_ray_up_file_follows_rays_schema() -> None:
     validate_config(fillout_defaults(config))
     starts = [command for command in config["head_start_ray_commands"] if "ray start" in command]
     assert "--dashboard-host=127.0.0.1" in starts[0]
+    for word in ("--tracking-uri=http://", "rsync", "uid 1000"):
+        assert word in (DOCKER / "ray_up.yaml").read_text().partition("cluster_name:")[0]
     with pytest.raises(Exception, match="max_worker"):
         validate_config(fillout_defaults({**config, "max_worker": 2}))
+
+
+def test_the_head_of_ray_up_gets_the_key_with_which_it_starts_the_workers() -> None:
+    """The autoscaler runs in the head's container, where nobody's keys are."""
+    config = fillout_defaults(yaml.safe_load((DOCKER / "ray_up.yaml").read_text()))
+    provider = SimpleNamespace(prepare_for_head_node=lambda prepared: prepared)
+    mounted, rewritten = _set_up_config_for_head_node(config, provider, no_restart=False)  # type: ignore[arg-type]
+    with rewritten:
+        on_head = json.loads(Path(rewritten.name).read_text())
+    key = on_head["auth"]["ssh_private_key"]
+    assert mounted["file_mounts"][key] == config["auth"]["ssh_private_key"] == "~/.ssh/id_ed25519"
+    token = mounted["file_mounts"]["/home/sweeper/.ray/auth_token"]
+    assert token == "~/.ray/auth_token"
