@@ -47,6 +47,8 @@ def test_the_image_is_pinned_by_the_lock_and_runs_as_nobody_special() -> None:
     assert "--constraints requirements.lock" in text
     users = re.findall(r"^USER (\S+)", text, re.MULTILINE)
     assert users[-1] == "1000:1000"
+    assert text.index("\nARG REVISION=\nENV SWEEPS_REVISION=$REVISION\n") > text.index("AS build")
+    assert COMPOSE["services"]["mlflow"]["build"]["args"]["REVISION"] == "${REVISION:-}"
     copied = {word for line in re.findall(r"^COPY (?!--from)(.+)", text, re.MULTILINE) for word in line.split()[:-1]}
     allowed = {
         line[1:] for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")
