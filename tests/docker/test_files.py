@@ -196,6 +196,19 @@ def test_kubernetes_documents_follow_their_schemas() -> None:
         kubernetes_validate.validate(broken, KUBERNETES, strict=True)
 
 
+def test_the_object_store_of_every_pod_holds_faceforensics_by_the_thesiss_caps() -> None:
+    """As docs/scale.md has it: 4.2 GB of 30 % of the memory, all of which must lie in /dev/shm."""
+    assert "| FF++, the thesis's caps | 25,000 | 3.8 GB | 30 | 1.5 | 4.2 GB |" in (ROOT / "docs/scale.md").read_text()
+    job = list(yaml.safe_load_all((DOCKER / "rayjob.yaml").read_text()))[1]
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        (shm,) = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shm"]
+        memory = pod["containers"][0]["resources"]["limits"]["memory"]
+        memory_gib, shm_gib = (int(size.removesuffix("Gi")) for size in (memory, shm["sizeLimit"]))
+        assert 4.2e9 <= 0.3 * memory_gib * 2**30 <= shm_gib * 2**30
+
+
 def test_the_ray_up_file_follows_rays_schema() -> None:
     config = yaml.safe_load((DOCKER / "ray_up.yaml").read_text())
     validate_config(fillout_defaults(config))
