@@ -79,7 +79,14 @@ def test_every_service_is_healthy_before_the_next_and_open_to_this_machine_alone
         for volume in service["volumes"]:
             source = volume.split(":")[0]
             assert source in COMPOSE["volumes"] or source.startswith("${STORE"), volume
-    assert services["ray-worker"]["shm_size"]
+    assert services["ray-head"]["hostname"] == "ray-head"
+    for name in ("ray-head", "ray-worker"):
+        assert services[name]["shm_size"] == "${SHM_SIZE:-4gb}"
+        assert re.fullmatch(r"\$\{\w+_MEMORY:-8gb\}", services[name]["deploy"]["resources"]["limits"]["memory"])
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} <= services["mlflow"][
+        "environment"
+    ].keys()
+    assert " WORKER_CPUS=" in (DOCKER / "compose.cuda.yaml").read_text()
     assert services["ray-worker"]["deploy"]["replicas"]
 
 
