@@ -164,7 +164,6 @@ class TrackingServer:
             "POSTGRES_PASSWORD_FILE": str(secret),
             "ARTIFACTS": artifacts,
             "PORT": str(self.port),
-            "ALLOWED_HOSTS": f"127.0.0.1:{self.port}",
             **{key: value for key, value in environment.items() if key != "PASSWORD"},
         }
 

@@ -5,8 +5,6 @@ what the driver runs. The packages (torch, ray, ...) are those that each node ha
 versions, which is checked. Nodes share the results folder, or a bucket; the crops come by the object store.
 """
 
-import hashlib
-import importlib
 import importlib.metadata
 import logging
 import os
@@ -32,6 +30,7 @@ from sweeps.engine import bucket
 from sweeps.engine.nodes import Node
 from sweeps.engine.replaced import replaced
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, cpu_name, refuse_too_many_threads
+from sweeps.engine.revision import MODULES, code_digest
 
 ANSWER_S = 5
 """Seconds within which the cluster's address must take a connection."""
@@ -48,7 +47,6 @@ NEEDED_BYTES = 16 * 2**20
 PACKAGES = ("ray", "torch", "torchvision", "numpy", "pyarrow", "safetensors", "timm")
 """Packages that a trial's numbers or files depend on: their versions must be the driver's on every node."""
 
-_MODULES = ("data_store", "trainables", "sweeps")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -90,7 +88,7 @@ def connect(address: str) -> None:
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"py_modules": [str(_ROOT / name) for name in _MODULES]},
+                runtime_env={"py_modules": [str(_ROOT / name) for name in MODULES]},
             )
     except (AuthenticationError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(_refusal(address, error)) from error
@@ -183,19 +181,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "missing"
     return found | {"our code": code_digest()}
-
-
-def code_digest() -> str:
-    """Return a digest of the modules that a trial may run, as they are imported here.
-
-    They are shipped, but a folder that lies at the driver's own path on a node comes first there.
-    """
-    digest = hashlib.sha256()
-    for name in _MODULES:
-        root = Path(importlib.import_module(name).__path__[0])
-        for file in sorted(root.rglob("*.py")):
-            digest.update(f"{name}/{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
 
 
 def full(folder: Path, num_bytes: int = NEEDED_BYTES) -> str | None:

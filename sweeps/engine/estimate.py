@@ -83,7 +83,7 @@ def time_left(courses: Sequence[Course], *, workers: int, budget_bytes: int | No
                 left = max(1, left)  # it has not ended, so there is an epoch to come
             return max(0.0, left * epoch_s - min(course.since_s or 0.0, epoch_s))
 
-        return _makespan(courses, workers, budget_bytes, seconds)
+        return makespan(courses, seconds, workers=workers, budget_bytes=budget_bytes)
 
     low_s, high_s = bound(early=True), bound(early=False)
     return Left(low_s=min(low_s, high_s), high_s=high_s)
@@ -124,10 +124,17 @@ def _spread(values: Sequence[float]) -> float:
     return min(UNSEEN, max(SURE, 2 * error / statistics.fmean(values)))
 
 
-def _makespan(
-    courses: Sequence[Course], workers: int, budget_bytes: int | None, seconds: Callable[[Course], float]
+def makespan(
+    courses: Sequence[Course], seconds: Callable[[Course], float], *, workers: int, budget_bytes: int | None
 ) -> float:
-    """Return when the last trial ends, in seconds from now."""
+    """Return when the last trial ends, in seconds from now.
+
+    Args:
+        courses: As ``time_left`` takes them.
+        seconds: Tells how long each will yet take.
+        workers: Trials at a time.
+        budget_bytes: Sum of ``work`` that may run at a time; None for any.
+    """
     ended = {course.trial for course in courses if course.ended}
     known = {course.trial for course in courses}
     running = {c.trial: (seconds(c), c) for c in courses if not c.ended and c.since_s is not None}

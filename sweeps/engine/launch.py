@@ -130,19 +130,22 @@ def _preview(launch: Launch, terminal: Terminal) -> None:
     networks = {(trial.config.architecture, trial.config.resolution_px) for trial in planned}
     terminal.line("plan", f"counting and timing {len(networks)} networks on random pixels; nothing is trained ...")
     footprints = launch.ladder.forecasts.footprints(networks, device=setting.device, num_threads=setting.num_threads)
+    needs = [launch.ladder.need(trial.config) for trial in planned]
     have = resources.capacity(
         setting.device,
         num_cpus=os.cpu_count() or 1,
         num_threads=setting.num_threads,
         gpu_memory_gb=options.gpu_memory_gb,
         num_trials=len(planned),
-        needs=[launch.ladder.need(trial.config) for trial in planned],
+        needs=needs,
     )
     amount = preview.amount_of(launch.manifest)
     cells = preview.rows(planned, launch.ladder, footprints, have, amount)
     terminal.write("\n" + text_table(preview.HEADER, cells) + "\n\n")
-    total = preview.duration(preview.total_seconds(planned, footprints, have, amount))
-    terminal.line("budget", f"{options.gpu_memory_gb:g} GiB for all; {have.workers} at a time on this machine")
+    named = {setting.identity(trial.config): trial for trial in planned}
+    total = preview.duration(preview.total_seconds(named, launch.ladder, footprints, have, amount))
+    most = resources.most_at_once(needs, have)
+    terminal.line("budget", f"{options.gpu_memory_gb:g} GiB for all; {most} at a time on this machine")
     terminal.line("time", f"about {total} in all, without augmentation, test passes and latency; nothing was trained")
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_store.manifest import Manifest
+from sweeps.engine.estimate import Course, makespan
 from sweeps.engine.forecast import Footprint
 from sweeps.engine.ladder import Ladder, rung_name, rungs
 from sweeps.engine.resources import Capacity
-from sweeps.engine.space import PlannedTrial
+from sweeps.engine.space import PlannedTrial, needs
 from trainables.recipes import Recipe, TrialConfig
 
 HEADER = ("trial", "fp32 GiB", "AMP GiB", "runs as", "at once", "parameters", "MMACs", "about")
@@ -62,11 +63,37 @@ def rows(
 
 
 def total_seconds(
-    planned: Sequence[PlannedTrial], footprints: Mapping[str, Footprint], have: Capacity, amount: Amount
+    planned: Mapping[str, PlannedTrial],
+    ladder: Ladder,
+    footprints: Mapping[str, Footprint],
+    have: Capacity,
+    amount: Amount,
 ) -> float:
-    """Return about how long all trials take, when the workers are never idle."""
-    alone = [seconds_of(trial.config, footprints[network_of(trial.config)], amount) for trial in planned]
-    return max(sum(alone) / have.workers, max(alone, default=0.0))
+    """Return about how long all trials take, each beside those that the budget holds with it, after its teacher.
+
+    Args:
+        planned: By identity.
+        ladder: Knows what each rung needs.
+        footprints: By ``architecture@resolution_px``.
+        have: The machine and the budget.
+        amount: Of data.
+    """
+    courses = [
+        Course(
+            trial=name,
+            network=network_of(trial.config),
+            taught=trial.config.teacher is not None,
+            work=ladder.need(trial.config),
+            epochs=_epochs(trial.config),
+            needs=frozenset(needs(trial.config)),
+        )
+        for name, trial in planned.items()
+    ]
+
+    def alone(course: Course) -> float:
+        return seconds_of(planned[course.trial].config, footprints[course.network], amount)
+
+    return makespan(courses, alone, workers=have.workers, budget_bytes=have.budget_bytes)
 
 
 def network_of(config: TrialConfig) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,16 +70,17 @@ def capacity(
         num_threads: CPU threads of a trial.
         gpu_memory_gb: The user's budget in GiB.
         num_trials: How many there are; no more workers than that.
-        needs: Bytes of the trials. There are no more workers than leave room for the largest, since each one's CUDA
-            context takes from the budget, whether it has work or not.
+        needs: Bytes of the trials. Each worker's CUDA context takes from the budget, whether it has work or not. So
+            on a GPU there are as many workers as the trials of mean size that fit beside all their contexts, if
+            the largest trial fits beside them, too.
 
     Raises:
         InputError: A trial asks for more threads than there are CPUs.
     """
     refuse_too_many_threads(num_threads, num_cpus)
     workers = max(1, min(num_cpus // num_threads, num_trials))
-    while workers > 1 and budget_bytes(device, gpu_memory_gb, workers=workers) < max(needs, default=0):
-        workers -= 1
+    if device == "cuda" and needs:
+        workers = _workers_beside_contexts(workers, gpu_memory_gb, needs)
     return Capacity(
         workers=workers,
         cpus=num_threads,
@@ -86,6 +88,26 @@ def capacity(
         budget_bytes=budget_bytes(device, gpu_memory_gb, workers=workers),
         per_card=workers,
     )
+
+
+def _workers_beside_contexts(most: int, gpu_memory_gb: float, needs: Sequence[int]) -> int:
+    """Return the fewest workers with which as many trials run at once as ever can, 1 to ``most``.
+
+    The mean stands for the mix of trials; by a median that is large, small ones would have no room beside large ones.
+    """
+    mean, room = (
+        statistics.fmean(needs),
+        {k: budget_bytes("cuda", gpu_memory_gb, workers=k) for k in range(1, most + 1)},
+    )
+    fitting = [k for k in room if room[k] >= max(needs)]
+    return max(fitting, key=lambda k: min(k, room[k] // mean), default=1)  # the first of equals
+
+
+def most_at_once(needs: Sequence[int], have: Capacity) -> int:
+    """Return how many trials of these sizes ever run at once: as many of the smallest as the plan lets share cards."""
+    smallest = sorted(needs)[: have.workers]
+    fitting = (n for n in range(1, len(smallest) + 1) if sum(smallest[:n][-have.per_card :]) <= have.budget_bytes)
+    return max(fitting, default=1)
 
 
 def refuse_too_many_threads(num_threads: int, num_cpus: int) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import json
 import sqlite3
-import subprocess
 import urllib.error
 import urllib.request
 import warnings
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_store.errors import InputError
 from sweeps.engine.access import check_database, refuse_secrets
+from sweeps.engine.revision import revision
 from sweeps.engine.space import PlannedTrial
 from trainables import metric_keys as keys
 from trainables.recipes import to_dict
@@ -141,7 +141,7 @@ class Tracking:
         if found and found.lifecycle_stage == "deleted":
             raise self._deleted()
         self.sweep = self._name(sweep, owner)
-        self.tags = {**tags, "sweep": self.sweep, "revision": _revision()}
+        self.tags = {**tags, "sweep": self.sweep, "revision": revision()}
         self._owned = {"owner": owner} if owner else {}
         self.parent = self._parent()
         self.steps: dict[str, int] = {}
@@ -384,22 +384,6 @@ def _params(planned: PlannedTrial) -> dict[str, str]:
 
     walk("", to_dict(planned.config))
     return flat
-
-
-def _revision() -> str:
-    """Return the code's git commit, with a mark when files differ from it, or ``unknown``."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _now_ms() -> int:

@@ -105,8 +105,9 @@ def fit(
     have = _capacity(setting, options, list(by_config.values()), num_trials=len(pending))
     resources.refuse_too_large(list(pending.values()), by_config, have)
     predicted = {trial: by_config[row.config] for trial, row in pending.items()}
+    most = resources.most_at_once(list(predicted.values()), have)
     terminal.event(
-        f"{have.workers} at a time, {have.cpus} CPU thread each; predicted memory at most "
+        f"{most} at a time, {have.cpus} CPU thread each; predicted memory at most "
         f"{max(predicted.values()) / 2**30:.2f} GiB a trial, budget {options.gpu_memory_gb:g} GiB"
     )
     progress = Progress(terminal, journal, planned, lambda trial: plan.predicted.get(trial, 0), have, to_come)
@@ -148,7 +149,8 @@ def fit(
                 have = progress.have = _capacity(setting, options, list(needs.values()), num_trials=len(needs))
                 resources.refuse_too_large(list(plan.waiting.values()), needs, have)
                 plan.divide(have, _workers_now(setting, have, nodes))
-                terminal.event(f"{have.workers} at a time from here: trials that came later need more memory each")
+                most = resources.most_at_once(list(needs.values()), have)
+                terminal.event(f"{most} at a time from here: trials that came later need more memory each")
         except KeyboardInterrupt:
             terminal.event("stopped at once")
         finally:

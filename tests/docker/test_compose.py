@@ -93,9 +93,9 @@ class Cluster:
 
         wait_until(healthy, 600, what="all services")
 
-    def healthy(self, service: str, host: Host, *more: str) -> bool:
+    def healthy(self, service: str, host: Host) -> bool:
         """Run a service's health check."""
-        command: list[str] = SERVICES[service]["healthcheck"]["test"][1:] + list(more)
+        command: list[str] = SERVICES[service]["healthcheck"]["test"][1:]
         with host.run(command, env=self.env(service), out=subprocess.DEVNULL) as check:
             check.communicate()
         return check.returncode == 0
@@ -134,6 +134,7 @@ def start_postgres(cluster: Cluster) -> Host:
     user = int(subprocess.run(["id", "-u", "postgres"], capture_output=True, text=True, check=True).stdout)
     os.chown(cluster.folder / "database", user, user)
     host = cluster.switch.add("postgres", cluster.mounts("postgres"))
+    assert not cluster.healthy("postgres", host)
     data, secret = "/var/lib/postgresql/data", SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"]
     name = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
     host.check([f"{POSTGRES}/initdb", "-D", data, "-U", name, "--auth=scram-sha-256", f"--pwfile={secret}"], user=user)
@@ -141,7 +142,7 @@ def start_postgres(cluster: Cluster) -> Host:
     words = [f"{POSTGRES}/postgres", "-D", data, "-c", "listen_addresses=*", "-c", "unix_socket_directories=/tmp"]
     with (cluster.folder / "logs" / "postgres.log").open("w") as log:
         host.run(words, user=user, out=log)
-    wait_until(lambda: cluster.healthy("postgres", host, "--host=/tmp"), what="PostgreSQL")
+    wait_until(lambda: cluster.healthy("postgres", host), what="PostgreSQL")
     password = (cluster.folder / "secrets" / "postgres_password").read_text()
     database = SERVICES["postgres"]["environment"]["POSTGRES_DB"]
     host.check([f"{POSTGRES}/createdb", "-h", "/tmp", "-U", name, database], env={"PGPASSWORD": password})
@@ -204,6 +205,9 @@ def cluster(empty: Cluster) -> Cluster:
     for name in ("ray-head", "mlflow"):
         cluster.start(services[name][0], name, *services[name][1])
     wait_until(lambda: cluster.healthy("ray-head", cluster.switch.hosts["ray-head"]), what="the head")
+    idle = cluster.switch.add("idle", cluster.mounts("ray-worker"))
+    assert not cluster.healthy("ray-worker", idle)  # the head answers it, but it has joined nothing
+    idle.kill()
     for name in ("worker-1", "worker-2"):
         cluster.start(services[name][0], name, *services[name][1])
     cluster.await_healthy(services)

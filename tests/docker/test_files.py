@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
 import yaml
+from ray.autoscaler._private.commands import _set_up_config_for_head_node
 from ray.autoscaler._private.util import fillout_defaults, validate_config
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,8 @@ def test_the_image_is_pinned_by_the_lock_and_runs_as_nobody_special() -> None:
     assert "--constraints requirements.lock" in text
     users = re.findall(r"^USER (\S+)", text, re.MULTILINE)
     assert users[-1] == "1000:1000"
+    assert text.index("\nARG REVISION=\nENV SWEEPS_REVISION=$REVISION\n") > text.index("AS build")
+    assert COMPOSE["services"]["mlflow"]["build"]["args"]["REVISION"] == "${REVISION:-}"
     copied = {word for line in re.findall(r"^COPY (?!--from)(.+)", text, re.MULTILINE) for word in line.split()[:-1]}
     allowed = {
         line[1:] for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")
@@ -75,8 +79,31 @@ def test_every_service_is_healthy_before_the_next_and_open_to_this_machine_alone
         for volume in service["volumes"]:
             source = volume.split(":")[0]
             assert source in COMPOSE["volumes"] or source.startswith("${STORE"), volume
-    assert services["ray-worker"]["shm_size"]
+    assert services["ray-head"]["hostname"] == "ray-head"
+    for name in ("ray-head", "ray-worker"):
+        assert services[name]["shm_size"] == "${SHM_SIZE:-4gb}"
+        assert re.fullmatch(r"\$\{\w+_MEMORY:-8gb\}", services[name]["deploy"]["resources"]["limits"]["memory"])
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} <= services["mlflow"][
+        "environment"
+    ].keys()
+    assert " WORKER_CPUS=" in (DOCKER / "compose.cuda.yaml").read_text()
     assert services["ray-worker"]["deploy"]["replicas"]
+
+
+def test_one_service_builds_the_image_that_all_others_take() -> None:
+    """One that both documented commands start; Compose builds services side by side, and two would fail."""
+    ours = {name: told for name, told in COMPOSE["services"].items() if name != "postgres"}
+    assert {told["image"] for told in ours.values()} == {"deepfake-sweeps:${VARIANT:-cpu}"}
+    assert {name: told.get("pull_policy") for name, told in ours.items() if name != "mlflow"} == {
+        "ray-head": "never",
+        "ray-worker": "never",
+        "sweep": "never",
+    }
+    assert [name for name, told in COMPOSE["services"].items() if "build" in told] == ["mlflow"]
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    starts = re.findall(r"^docker compose .* up .*--build .*$", text, re.MULTILINE)
+    assert len(starts) == 2
+    assert all(line.endswith(("--wait", " mlflow")) for line in starts)
 
 
 def words(tree: object) -> Iterator[str]:
@@ -176,10 +203,38 @@ def test_kubernetes_documents_follow_their_schemas() -> None:
         kubernetes_validate.validate(broken, KUBERNETES, strict=True)
 
 
+def test_the_object_store_of_every_pod_holds_faceforensics_by_the_thesiss_caps() -> None:
+    """As docs/scale.md has it: 4.2 GB of 30 % of the memory, all of which must lie in /dev/shm."""
+    assert "| FF++, the thesis's caps | 25,000 | 3.8 GB | 30 | 1.5 | 4.2 GB |" in (ROOT / "docs/scale.md").read_text()
+    job = list(yaml.safe_load_all((DOCKER / "rayjob.yaml").read_text()))[1]
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        (shm,) = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shm"]
+        memory = pod["containers"][0]["resources"]["limits"]["memory"]
+        memory_gib, shm_gib = (int(size.removesuffix("Gi")) for size in (memory, shm["sizeLimit"]))
+        assert 4.2e9 <= 0.3 * memory_gib * 2**30 <= shm_gib * 2**30
+
+
 def test_the_ray_up_file_follows_rays_schema() -> None:
     config = yaml.safe_load((DOCKER / "ray_up.yaml").read_text())
     validate_config(fillout_defaults(config))
     starts = [command for command in config["head_start_ray_commands"] if "ray start" in command]
     assert "--dashboard-host=127.0.0.1" in starts[0]
+    for word in ("--tracking-uri=http://", "rsync", "uid 1000"):
+        assert word in (DOCKER / "ray_up.yaml").read_text().partition("cluster_name:")[0]
     with pytest.raises(Exception, match="max_worker"):
         validate_config(fillout_defaults({**config, "max_worker": 2}))
+
+
+def test_the_head_of_ray_up_gets_the_key_with_which_it_starts_the_workers() -> None:
+    """The autoscaler runs in the head's container, where nobody's keys are."""
+    config = fillout_defaults(yaml.safe_load((DOCKER / "ray_up.yaml").read_text()))
+    provider = SimpleNamespace(prepare_for_head_node=lambda prepared: prepared)
+    mounted, rewritten = _set_up_config_for_head_node(config, provider, no_restart=False)  # type: ignore[arg-type]
+    with rewritten:
+        on_head = json.loads(Path(rewritten.name).read_text())
+    key = on_head["auth"]["ssh_private_key"]
+    assert mounted["file_mounts"][key] == config["auth"]["ssh_private_key"] == "~/.ssh/id_ed25519"
+    token = mounted["file_mounts"]["/home/sweeper/.ray/auth_token"]
+    assert token == "~/.ray/auth_token"

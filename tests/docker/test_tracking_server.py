@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +29,7 @@ from tests.sweeps.launching import ROOT, TINY, launch
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(600)]
 SETTING = Setting(profile=PROFILES["demo"], seed=0, store_digest="s", device="cpu", num_threads=1)
 TRIALS, EPOCHS = 8, 12
+SERVER = (ROOT / "docker" / "mlflow_server.sh").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,8 @@ def test_eight_trials_at_once_and_a_restart_lose_and_double_nothing(
     try:
         server.start()
         server.await_answer()
+        with pytest.raises(ConnectionRefusedError):  # another address of this machine: it listens on one alone
+            socket.create_connection(("127.0.0.2", server.port), timeout=5)
         tags = {"store": "/data/faces", "store_digest": "d" * 64, "profile": "demo"}
         tracking = Tracking(server.uri, experiment="eight", sweep="eight-demo-0", results=tmp_path, tags=tags)
         courier = Courier(lambda: tracking, Terminal(screen))
@@ -148,6 +153,25 @@ def test_a_server_without_access_says_so_in_one_line_and_never_the_secret(
     given = {**s3.environment, **changes}
     assert_hidden(said, PASSWORD, "guessed-password", "guessed-secret", "AKIAGUESSED")
     assert_hidden(said, *(given[name] for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID") if given[name]))
+
+
+@pytest.mark.parametrize("name", ["POSTGRES_HOST", "POSTGRES_PASSWORD_FILE", "ARTIFACTS"])
+def test_a_server_that_is_not_told_all_it_needs_says_what(tmp_path: Path, name: str) -> None:
+    server = TrackingServer(tmp_path, "127.0.0.1:9", str(tmp_path), {})
+    del server.environment[name]
+    assert server.start().wait(60) == 2
+    assert server.log.read_text().startswith(f"error: {name} must be set, but is not; ")
+    assert f"#   {name}" in SERVER or f", {name}: " in SERVER
+
+
+def test_the_documented_sweeps_record_where_the_documented_server_listens() -> None:
+    """It listens on this machine alone, under the names that it may be called by."""
+    said = (ROOT / "docs" / "cluster.md").read_text()
+    addresses = re.findall(r"--tracking-uri[ =](http\S+)", said)
+    assert len(addresses) >= 4
+    assert set(addresses) == {"http://127.0.0.1:5000"}
+    assert '"127.0.0.1:5000:5000"' in (ROOT / "docker" / "compose.yaml").read_text()
+    assert '--host "${LISTEN_HOST:-127.0.0.1}"' in SERVER
 
 
 def test_a_sweep_records_in_postgresql_without_a_server(

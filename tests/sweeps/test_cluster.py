@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from data_store.errors import InputError
-from sweeps.engine import cluster
+from sweeps.engine import cluster, revision
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES
 
 GIB = 2**30
@@ -52,8 +52,8 @@ def test_other_versions_are_named(tmp_path: Path) -> None:
 
 def test_other_code_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = report(tmp_path)
-    monkeypatch.setattr(cluster, "_MODULES", ("data_store", "sweeps"))
-    assert cluster.code_digest() != said["versions"]["our code"]
+    monkeypatch.setattr(revision, "MODULES", ("data_store", "sweeps"))
+    assert revision.code_digest() != said["versions"]["our code"]
     with pytest.raises(InputError, match=r"but node-7 has our code [0-9a-f]{12} \(here [0-9a-f]{12}\)"):
         refuse(tmp_path, said)
 

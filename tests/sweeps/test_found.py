@@ -147,7 +147,7 @@ def test_a_model_is_on_disk_before_the_journal_says_that_it_was_found(
     store.client = Client()
     monkeypatch.setattr(found, "secure", secure)
     monkeypatch.setattr(found, "content_digest", lambda _: "m")
-    take_over({"a": ROW}, journal, places, store, Terminal(io.StringIO()))
+    take_over({"a": ROW}, journal, places, store, Terminal(io.StringIO()), reference_px=64)
     assert journal.state.found == {"a": "r"}
     assert {model / "weights.safetensors", model, model.parent} <= set(secured)
 

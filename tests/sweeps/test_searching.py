@@ -117,7 +117,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "time"} for row in rows]
 
 
-@pytest.mark.parametrize("method", ["grid", "random", "tpe", "nsga2"])
+@pytest.mark.parametrize("method", ["grid", "random", "tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow)])
 def test_no_suggestion_is_lost_changed_or_repeated_however_often_the_driver_is_killed(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
