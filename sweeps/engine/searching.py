@@ -109,23 +109,20 @@ class Search:
         """
         history = self.history(journal.state)
         before = len(history)
-        refused: set[tuple[object, ...]] = set()
+        ended = journal.state.failed.keys() | journal.state.stopped.keys()
+
+        def allowed(point: Point) -> bool:
+            if not self._keeps_limits(point):
+                return False
+            cell = self._cell(point)
+            return cell is not None and ended.isdisjoint(cell.chain)
+
         while len(history) < self.num_trials and sum(row.standing == "open" for row in history) < self.ahead:
-            row = suggest(
-                self.space,
-                self.method,
-                self.setting.seed,
-                history,
-                lambda point: key_of(point) not in refused and self._keeps_limits(point),
-            )
+            row = suggest(self.space, self.method, self.setting.seed, history, allowed)
             if row is None:
                 self._exhausted = True
                 break
-            cell = self._cell(row.point)
-            ended = journal.state.failed.keys() | journal.state.stopped.keys()
-            if cell is None or not ended.isdisjoint(cell.chain):
-                refused.add(key_of(row.point))
-                continue
+            cell = self._planned(row.point)
             journal.append(
                 "suggested",
                 number=len(history),

@@ -13,12 +13,13 @@ import pytest
 
 from data_store.errors import InputError
 from sweeps import kd_alpha, search
-from sweeps.engine import launch
+from sweeps.engine import launch, searchers, searching
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.axes import seeded
 from sweeps.engine.forecast import Footprint, Forecasts
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.options import parse
+from sweeps.engine.searchers import Tried
 from sweeps.engine.searching import Search
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, Sweep
 from tests.stores import write_store
@@ -137,6 +138,30 @@ def test_no_suggestion_is_lost_changed_or_repeated_however_often_the_driver_is_k
     standings = {row.standing for row in undisturbed.search.history(undisturbed.journal.state)}
     assert standings == {"done", "failed", "stopped"}
     assert_study(whole / "study.log", undisturbed)
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_search_whose_shared_teacher_has_failed_asks_once_a_point(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(tmp_path, monkeypatch, method, num_trials=30)
+    before = len(driver.journal.state.suggested)
+    asked: list[Tried | None] = []
+
+    def counted(*given: Any) -> Tried | None:  # noqa: ANN401 # whatever suggest takes
+        asked.append(searchers.suggest(*given))
+        return asked[-1]
+
+    monkeypatch.setattr(searching, "suggest", counted)
+    (teacher,) = (trial for trial, row in driver.agenda.planned.items() if row.role == "teacher")
+    driver.journal.append("failed", trial=teacher, reason="made up")
+    driver.agenda.grow(driver.journal)
+    points = [row["point"] for row in driver.journal.state.suggested[before:]]
+    assert len(asked) == len(points) > 0
+    assert all(point["alpha"] == 0 for point in points)  # the others would learn from that teacher
+    while driver.end_one():
+        pass
+    assert len(driver.journal.state.suggested) == 30
 
 
 def assert_study(file: Path, driver: Driver) -> None:
