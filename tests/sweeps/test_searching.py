@@ -214,6 +214,15 @@ def test_more_trials_go_on_where_the_search_ended(tmp_path: Path, monkeypatch: p
     assert len(driver.journal.state.suggested) == 5
 
 
+def test_no_more_trials_are_to_come_than_the_space_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(tmp_path / "all", monkeypatch, "grid", num_trials=1_000_000)
+    cells = list(driver.search.space.cells())
+    assert 0 < driver.search.to_come(driver.journal) <= 3 * len(cells)  # teacher, model and pruned one at most
+    limited = Driver(tmp_path / "few", monkeypatch, "grid", num_trials=1_000_000, limits=Limits(max_size_mb=6.0))
+    few = [cell for cell in cells if cell["architecture"] == "Lite0" and cell["prune_ratio"] == 0.6]
+    assert limited.search.to_come(limited.journal) <= 3 * len(few)
+
+
 def test_limits_are_kept_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(tmp_path, monkeypatch, "tpe", num_trials=12, limits=Limits(max_size_mb=12.0, max_latency_ms=3.0))
     while driver.end_one():
