@@ -22,6 +22,7 @@ from sweeps.kd_alpha import SWEEP
 from tests.sweeps.test_cluster import refuse
 from tests.sweeps.test_plan import name_of, planned
 from tests.sweeps.test_recorder import Bench
+from tests.sweeps.test_shelf import opened
 from tests.trainables.test_mirror import checkpoint
 from trainables.attempts import RESULT_FILE
 from trainables.mirror import Mirror
@@ -214,7 +215,7 @@ def test_a_started_trial_is_in_the_bucket_before_a_worker_hears_of_it(address: s
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "recipe.json").write_text("{}")
     with driver(address, sweep) as (_, journal):
-        journal.append("opened", tags={})
+        journal.append("opened", **opened("a"))
         places = Places(sweep=sweep, models={first: bucket.given_place(sweep, first)}, bucket=address)
         bucket.give({first: str(tmp_path / "given")}, places)
         trial = places.trial(second)
@@ -257,7 +258,7 @@ def test_a_machine_that_has_nothing_lists_the_buckets_sweeps(
 
     (tmp_path / "tiny").mkdir()
     with driver(f"{address}/sweeps/tiny-demo-1a2b3c4d", tmp_path / "tiny") as (_, journal):
-        journal.append("opened", tags={"profile": "demo", "store": "faces"})
+        journal.append("opened", **opened("tiny-demo-1a2b3c4d"))
         journal.append("started", trial="t", attempt=1)
     assert run(SWEEP, ["--results", address, "--scratch", str(tmp_path / "fresh"), "--list"]) == 0
     assert "tiny-demo-1a2b3c4d  stopped" in capsys.readouterr().out

@@ -8,15 +8,21 @@ import pytest
 from data_store.errors import InputError
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
-from sweeps.engine.shelf import listing, next_name, to_extend
+from sweeps.engine.shelf import HEADER, listing, next_name, to_extend
 from sweeps.engine.space import PROFILES, recipe_digest
+from sweeps.engine.terminal import text_table
 
 TAGS = {"profile": "demo", "seed": "0", "store_digest": "d", "store": "/faces", "recipe": "r"}
 
 
+def opened(label: str, **tags: str) -> dict[str, object]:
+    said = {"sweep": "kd_alpha", "question": "?", "label": label, "uri": "u", "fresh": False}
+    return {**said, "tags": {**TAGS, **tags}}
+
+
 def plant(results: Path, label: str, **tags: str) -> None:
     journal = open_journal(results / "sweeps" / label / "journal.jsonl")
-    journal.append("opened", sweep="kd_alpha", question="?", label=label, uri="u", tags={**TAGS, **tags}, fresh=False)
+    journal.append("opened", **opened(label, **tags))
     for trial in ("a", "b"):
         journal.append("planned", trial=trial, name=trial, role="student", config={})
     journal.append("started", trial="a", attempt=1, name="a")
@@ -36,6 +42,17 @@ def test_a_listing_says_how_far_each_sweep_is(tmp_path: Path) -> None:
         assert listing(tmp_path)[0][1] == "running"
     open_journal(file).append("closed")
     assert listing(tmp_path)[0][1] == "done"
+
+
+def test_a_damaged_journal_keeps_no_other_sweep_from_the_list(tmp_path: Path) -> None:
+    plant(tmp_path, "kd_alpha-demo-1")
+    plant(tmp_path, "kd_alpha-demo-2")
+    file = tmp_path / "sweeps" / "kd_alpha-demo-1" / "journal.jsonl"
+    file.write_text('{"event":"opened"}\n')
+    rows = {row[0]: row for row in listing(tmp_path)}
+    assert rows["kd_alpha-demo-1"] == ["kd_alpha-demo-1", "damaged", *[""] * 7]
+    assert rows["kd_alpha-demo-2"][1] == "stopped"
+    assert "kd_alpha-demo-1  damaged" in text_table(HEADER, listing(tmp_path))
 
 
 def test_a_fresh_start_gets_a_name_that_is_free(tmp_path: Path) -> None:
@@ -58,7 +75,7 @@ def test_extending_needs_a_sweep_of_the_same_store_seed_and_profile(tmp_path: Pa
 
 def test_extending_a_search_needs_the_same_axes(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "sweeps" / "search-demo-1" / "journal.jsonl")
-    journal.append("opened", tags=TAGS)
+    journal.append("opened", **opened("search-demo-1"))
     journal.append("suggested", point={"network": "Lite0", "alpha": 0.5}, notes={}, trial="a")
     assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"]) == "search-demo-1"
     with pytest.raises(InputError, match="search-demo-1 has network, alpha and this command network, alpha, seed"):
