@@ -32,7 +32,7 @@ from sweeps.engine.searching import representatives
 from sweeps.engine.space import PlannedTrial, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
-from sweeps.engine.tracking_file import is_new, make
+from sweeps.engine.tracking_file import check_file, is_new, make
 from trainables.exporter import Exporter
 from trainables.recipes import TrialConfig
 
@@ -64,6 +64,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     uri = options.tracking_uri or default_uri(options.results)
     check_server(uri)
     _check_writable(options.results)
+    check_file(uri)
     try:
         with launch_log(options.results, terminal) as log:
             return _run(sweep, options, uri, terminal, log)
