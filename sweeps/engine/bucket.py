@@ -105,7 +105,14 @@ def check(address: str) -> None:
     Raises:
         InputError: It does not.
     """
-    code = refusal(address)
+    try:
+        code = refusal(address)
+    except InputError as error:  # of a folder of any kind; S3 is asked where a bucket lies unless that is set
+        why = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(
+            f"the bucket of --results must be one that can be found, but {address} is not ({why}); "
+            "make it, correct its name, or set AWS_DEFAULT_REGION and AWS_ENDPOINT_URL"
+        ) from error
     if code is not None:
         raise InputError(
             f"the results' bucket must take what is written, but {address} does not ({code}); make the bucket, or "

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -203,6 +204,15 @@ def test_a_node_sees_the_drivers_mark_in_the_bucket(address: str) -> None:
     assert cluster.look(address, "mark", None)["sees_results"]
     assert not cluster.look(address, "other", None)["sees_results"]
     assert sorted(open_folder(address).names()) == ["mark"]
+
+
+def test_a_bucket_that_cannot_be_found_is_named_as_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError("When resolving region for bucket 'missing': AWS Error NETWORK_CONNECTION")
+    monkeypatch.setattr("pyarrow.fs.FileSystem", Mock(from_uri=Mock(side_effect=error)))
+    with pytest.raises(
+        InputError, match=r"--results must .*, but s3://missing is not \(When resolving .*AWS_DEFAULT_REG"
+    ):
+        bucket.check("s3://missing")
 
 
 def test_a_started_trial_is_in_the_bucket_before_a_worker_hears_of_it(address: str, tmp_path: Path) -> None:
