@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
 
 INTERRUPTED = 130
+RECORDS_WAIT = 75
+"""Exit code of a sweep whose tracking store stayed away; EX_TEMPFAIL of sysexits.h: try again."""
 FLUSH_S = 30.0
 """How long a sweep that has ended waits for a tracking store that does not answer."""
 
@@ -222,8 +224,9 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
         journal.append("latency", graph=graph, latency=values, node=platform.node(), cpu=resources.cpu_name())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
-    if _delivered(launch, courier, terminal):
-        ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
+    if not _delivered(launch, courier, terminal):
+        return RECORDS_WAIT
+    ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
     return 1 if journal.state.failed or exporter.failed else 0
 
 
