@@ -24,15 +24,21 @@ def refuse_secrets(uri: str) -> None:
     """Check that an address, which is written to journals and shown, holds no password.
 
     Raises:
-        InputError: It does; the password is not in the message.
+        InputError: It does, and the password is not in the message; or it is no address.
     """
     scheme, _, rest = uri.partition("://")
     token = scheme in ("http", "https") and "@" in rest.partition("/")[0]
-    if holds_password(uri) or token or {"password", "sslpassword"} & parse_qs(urlsplit(uri).query).keys():
+    if holds_password(uri) or token or {"password", "sslpassword"} & parse_qs(uri.partition("?")[2]).keys():
         raise InputError(
             f"an address must hold no password, for it is written down and shown, but that of {scheme}:// does; take "
             "it out and set PGPASSWORD (PostgreSQL), or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (server)"
         )
+    try:
+        urlsplit(uri)
+    except ValueError as error:
+        raise InputError(
+            f"an address must be like http://HOST:PORT, but got {uri.partition('?')[0]} ({error}); correct it"
+        ) from error
 
 
 def check_database(uri: str) -> None:

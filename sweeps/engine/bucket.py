@@ -64,7 +64,13 @@ def check_address(address: str) -> str:
     Raises:
         InputError: It is none of S3, or holds what does not belong into an address.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise InputError(
+            f"--results must be a folder or s3://bucket/path, but got {address.partition('://')[0]}://... ({error}); "
+            "correct what comes after it"
+        ) from error
     if parts.scheme != "s3" or not parts.netloc:
         raise InputError(
             f"--results must be a folder or s3://bucket/path, but got {parts.scheme}://...; the journal and the "
@@ -74,6 +80,11 @@ def check_address(address: str) -> str:
         raise InputError(
             "an address must hold no key, for it is written down and shown, but that of --results has more than bucket "
             "and path; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL on every node"
+        )
+    if "#" in address or "//" in parts.path:
+        raise InputError(
+            f"--results must be s3://bucket/path without # and without an empty name between slashes, but got {address}"
+            "; leave out what is too much"
         )
     return address.rstrip("/")
 
@@ -95,7 +106,14 @@ def check(address: str) -> None:
     Raises:
         InputError: It does not.
     """
-    code = refusal(address)
+    try:
+        code = refusal(address)
+    except InputError as error:  # of a folder of any kind; S3 is asked where a bucket lies unless that is set
+        why = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(
+            f"the bucket of --results must be one that can be found, but {address} is not ({why}); "
+            "make it, correct its name, or set AWS_DEFAULT_REGION and AWS_ENDPOINT_URL"
+        ) from error
     if code is not None:
         raise InputError(
             f"the results' bucket must take what is written, but {address} does not ({code}); make the bucket, or "

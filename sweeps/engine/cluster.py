@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import utils
+from ray._private import ray_constants, utils
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -34,6 +34,9 @@ from sweeps.engine.revision import MODULES, code_digest
 
 ANSWER_S = 5
 """Seconds within which the cluster's address must take a connection."""
+
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client of gRPC, which Ray speaks, begins with: the preface of HTTP/2 and empty settings."""
 
 LOOK_S = 180
 """Seconds within which every node must have looked around itself; a first worker has to start for that."""
@@ -83,7 +86,8 @@ def connect(address: str) -> None:
     if address != "auto":
         _check_port(address)
     try:
-        with own_signals():
+        # Ray would try 20 times, for 40 s each.
+        with own_signals(), replaced(ray_constants, {"NUM_REDIS_GET_RETRIES": 1}):
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -95,23 +99,52 @@ def connect(address: str) -> None:
 
 
 def _check_port(address: str) -> None:
-    """Take a connection and drop it: an answer in seconds, where Ray itself would try for a minute."""
+    """See who answers: in seconds, where Ray itself would try for a minute.
+
+    Raises:
+        InputError: Nobody does, or another kind of server.
+    """
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
         raise InputError(f"--address must be HOST:PORT or auto, but got {address!r}; use e.g. 10.0.0.1:6379")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+        with socket.create_connection((host, int(port)), timeout=ANSWER_S) as connection:
+            speaks = _speaks_grpc(connection)
     except OSError as error:
         raise InputError(
             f"--address must be a running Ray cluster, but {address} does not answer within {ANSWER_S} s "
             f"({error.strerror or error}); start it with ray start --head, or leave --address out"
         ) from error
+    if not speaks:
+        raise InputError(
+            f"--address must be a running Ray cluster, but at {address} is another kind of server; give the port that "
+            "ray start --head names, 6379 by default (8265 is the dashboard's)"
+        )
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Tell whether a server's first word is one of gRPC; who says nothing, or goes without a word, may be."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):  # such a server listens to ciphers alone
+        return True
+    said = b""
+    try:
+        connection.sendall(_GREETING)
+        while len(said) < 4 and (more := connection.recv(4 - len(said))):
+            said += more
+    except OSError:
+        return True
+    return len(said) < 4 or said[3] == 4  # three bytes of length, then the kind of a frame, of which 4 are settings
 
 
 def _refusal(address: str, error: Exception) -> str:
     """Say in one line why Ray did not connect; never a token."""
     text = " ".join(str(error).split())
     lower = text.lower()
+    if "could not find any running ray" in lower:
+        return (
+            "--address auto must be given on a node of a Ray cluster, but none runs on this machine; start one with "
+            "ray start --head, or name another's address as HOST:PORT"
+        )
     if isinstance(error, AuthenticationError) or "unauthenticated" in lower or "authentication" in lower:
         return (
             f"this process must hold the cluster's token, but {address} refused the one it has, or it has none; set "

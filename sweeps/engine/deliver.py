@@ -16,6 +16,7 @@ from data_store.errors import InputError, run_command
 from sweeps.engine import ending
 from sweeps.engine.agenda import out_of_reach, planned_in
 from sweeps.engine.journal import open_journal
+from sweeps.engine.launch_log import launch_log
 from sweeps.engine.lock import is_held, sweep_lock
 from sweeps.engine.options import RESULTS
 from sweeps.engine.places import Places
@@ -86,9 +87,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (results / "sweeps").is_dir():
         raise InputError(f"--results must hold sweeps, but {results} has none; name the folder that a sweep wrote to")
     terminal = Terminal()
-    folders = sorted(path.parent for path in results.glob("sweeps/*/journal.jsonl"))
+    with launch_log(results, terminal):  # MLflow says what it does
+        sent, errors = _deliver_all(results, terminal)
+    if errors:
+        raise errors[0]
+    if not any(sent):
+        terminal.line("done", "nothing was left to send")
+    return 0
+
+
+def _deliver_all(results: Path, terminal: Terminal) -> tuple[list[bool], list[InputError]]:
+    """Deliver what can be delivered; return for each such sweep whether there was anything, and what kept others."""
     sent, errors = [], []
-    for folder in folders:
+    for folder in sorted(path.parent for path in results.glob("sweeps/*/journal.jsonl")):
         if is_held(folder):
             terminal.line("runs", f"{folder.name}: it delivers its own records")
             continue
@@ -97,11 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as error:  # the next one may have another server
             errors.append(error)
             terminal.line("left", f"{folder.name}: {error}")
-    if errors:
-        raise errors[0]
-    if not any(sent):
-        terminal.line("done", "nothing was left to send")
-    return 0
+    return sent, errors
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from typing import Any
 
 from data_store.errors import InputError
 
+OPENED = ("sweep", "question", "label", "uri", "tags", "fresh")
+"""What the event that opens a sweep says of it at least."""
+
 
 @dataclass(kw_only=True)
 class State:
@@ -67,7 +70,10 @@ class State:
         """Take one event in."""
         trial, kind = event.get("trial", ""), event["event"]
         if kind == "opened":
-            self.opened = event
+            for key in OPENED:
+                if key not in event:
+                    raise KeyError(key)
+            self.opened = {**event, "tags": dict(event["tags"])}
         elif kind == "planned":
             self.planned[trial] = {key: event[key] for key in ("name", "role", "config")}
         elif kind == "started":
@@ -153,7 +159,7 @@ def read_state(path: Path) -> State:
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             state.apply(json.loads(line))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"every line of a journal must be one event, but line {number} of {path} is not ({error}); restore "
                 "the file from a copy, or move the sweep's folder away to start over"

@@ -33,7 +33,7 @@ from sweeps.engine.searching import representatives
 from sweeps.engine.space import PlannedTrial, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
-from sweeps.engine.tracking_file import is_new, make
+from sweeps.engine.tracking_file import check_file, is_new, make
 from trainables.exporter import Exporter
 from trainables.recipes import TrialConfig
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
 
 INTERRUPTED = 130
+RECORDS_WAIT = 75
+"""Exit code of a sweep whose tracking store stayed away; EX_TEMPFAIL of sysexits.h: try again."""
 FLUSH_S = 30.0
 """How long a sweep that has ended waits for a tracking store that does not answer."""
 CRASH_FLUSH_S = 5.0
@@ -78,6 +80,7 @@ def _launched(sweep: Sweep, options: Options, terminal: Terminal) -> int:
     uri = options.tracking_uri or default_uri(options.results)
     check_server(uri)
     _check_writable(options.results)
+    check_file(uri)
     try:
         with launch_log(options.results, terminal) as log:
             return _run(sweep, options, uri, terminal, log)
@@ -251,8 +254,9 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
     for graph, values in ending.measured(launch.places, journal, launch.setting, terminal, smoke=launch.options.smoke):
         journal.append("latency", graph=graph, latency=values, node=platform.node(), cpu=resources.cpu_name())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
-    if _delivered(launch, courier, terminal):
-        ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
+    if not _delivered(launch, courier, terminal):
+        return RECORDS_WAIT
+    ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
     return 1 if journal.state.failed or exporter.failed else 0
 
 

@@ -92,7 +92,8 @@ def launch_log(results: Path, terminal: Terminal) -> Iterator[LaunchLog]:
         root.removeHandler(handler)
         terminal.stream, terminal.log = before, None
         if mine is not before:
-            mine.close()
+            with suppress(BrokenPipeError):  # it writes what it holds; who read it may be gone
+                mine.close()
         log.close()
 
 

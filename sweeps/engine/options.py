@@ -14,6 +14,12 @@ from sweeps.engine.searchers import METHODS, in_order
 from sweeps.engine.space import PROFILES, Sweep
 
 TRIALS = 20
+MOST_GIB = 1e6
+"""More than any machine has; without a bound the bytes could not be counted."""
+LONGEST_NAME = 200
+"""Profile and digest come after it, and file systems take 255 bytes."""
+SEEDS = 2**63
+"""Seeds are below it: torch and Arrow keep them in 64 bits with a sign."""
 RESULTS = Path(__file__).parents[2] / "results"
 
 
@@ -123,7 +129,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     add("--teacher", help="model folder or MLflow run id to learn from (default: train one first)")
     add("--test-store", help="another store, on whose test split every model is scored as well")
     add("--results", default=str(RESULTS), help="folder or s3://bucket/path for everything written (default: results/)")
-    add("--scratch", type=Path, help="this machine's folder for sweeps in a bucket (default: results/bucket-...)")
+    add("--scratch", help="this machine's folder for sweeps in a bucket (default: results/bucket-...)")
     add("--tracking-uri", help="MLflow server (default: a sqlite file in the results folder)")
     add("--address", help="HOST:PORT of a Ray cluster, or auto on a node of it (default: this machine)")
     add("--gpu-memory-gb", type=float, default=8.0, help="GiB for all trials together (default: 8)")
@@ -136,6 +142,7 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     where = f"{' or '.join(RESIDENCIES)}: where trials find the crops; mmap for stores larger than Ray's object store"
     add("--residency", default=RESIDENCIES[0], help=f"{where} (default: {RESIDENCIES[0]})")
     values = vars(parser.parse_args(argv))
+    _refuse_empty(values)
     values["profile"] = values["profile"] or ("thesis" if values["store"] else "demo")
     results, scratch, values["bucket"] = values["results"], values.pop("scratch"), None
     if bucket.named(results):
@@ -159,8 +166,15 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise InputError(
             f"--residency must be {' or '.join(RESIDENCIES)}, but got {options.residency!r}; choose one of these"
         )
-    if not 0 < options.gpu_memory_gb < float("inf"):
-        raise InputError(f"--gpu-memory-gb must be above 0, but got {options.gpu_memory_gb:g}; use 8")
+    if not 0 < options.gpu_memory_gb <= MOST_GIB:
+        raise InputError(
+            f"--gpu-memory-gb must be above 0 and at most {MOST_GIB:,.0f}, but got {options.gpu_memory_gb:g}; use 8"
+        )
+    if options.name is not None and len(options.name) > LONGEST_NAME:
+        raise InputError(
+            f"--name must have at most {LONGEST_NAME} letters, for a folder is named by it, but got "
+            f"{len(options.name)}; choose a shorter one"
+        )
     if options.name is not None and not NAME.fullmatch(options.name):
         raise InputError(
             f"--name must be of letters, digits, '_', '-' and '.', and begin with none of the last two, but got "
@@ -174,12 +188,31 @@ def parse(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise InputError(f"--max-failures must not be negative, but got {options.max_failures}; use 0")
     if options.seed < 0:
         raise InputError(f"--seed must not be negative, but got {options.seed}; use 0")
+    if options.seed + options.num_seeds > SEEDS:
+        raise InputError(
+            f"--seed, and the --seeds after it, must be below 2^63, but got {options.seed} and {options.num_seeds} of "
+            "them; use 0"
+        )
     if options.address and options.address.startswith("ray://"):
         raise InputError(
             f"--address must be HOST:PORT, but got {options.address!r}: a ray:// client would take journal, lock and "
             "tracking off the driver; run this command on a node of the cluster, or submit it with ray job submit"
         )
     return options
+
+
+def _refuse_empty(values: Mapping[str, Any]) -> None:
+    """Check that no flag is given nothing: an unset variable of a shell would stand for something else in silence.
+
+    Raises:
+        InputError: One is.
+    """
+    for name, value in values.items():
+        if value == "":
+            raise InputError(
+                f"--{name.replace('_', '-')} must not be empty, but got ''; is a variable of the shell unset? Set it, "
+                "or leave the flag out"
+            )
 
 
 def _check_search(sweep: Sweep, values: Mapping[str, Any]) -> None:

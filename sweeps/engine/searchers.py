@@ -64,20 +64,26 @@ def suggest(
         method: One of ``METHODS``.
         seed: Of the search.
         history: All that was suggested, in order.
-        allowed: Whether a point may be tried at all.
+        allowed: Whether a point may be tried at all; asked of no more points than there is need to.
     """
     taken = {key_of(row.point) for row in history}
-    left = [cell for cell in space.cells() if key_of(cell) not in taken and allowed(cell)]
-    if not left:
+    left = [cell for cell in space.cells() if key_of(cell) not in taken]
+    if not any(allowed(cell) for cell in left):
         return None
     if method == "grid":
-        return Tried(point=left[0])
+        return Tried(point=next(filter(allowed, left)))
     if method == "random":
-        return Tried(point=random.Random(f"{seed} {len(history)}").choice(left))
+        return Tried(point=next(filter(allowed, _drawn(left, random.Random(f"{seed} {len(history)}")))))
     asked, notes = _ask(space.axes, method, seed, history)
     rounded = space.canonical({axis.name: axis.nearest(asked[axis.name]) for axis in space.axes})
-    nearest = min(left, key=lambda cell: sum(axis.distance(cell[axis.name], rounded[axis.name]) for axis in space.axes))
-    return Tried(point=nearest, notes=notes)
+    left.sort(key=lambda cell: sum(axis.distance(cell[axis.name], rounded[axis.name]) for axis in space.axes))
+    return Tried(point=next(filter(allowed, left)), notes=notes)
+
+
+def _drawn(left: list[Point], draw: random.Random) -> Iterator[Point]:
+    """Draw points until there are no more."""
+    while left:
+        yield left.pop(draw.randrange(len(left)))
 
 
 def in_order(method: str, seed: int, count: int) -> list[int]:

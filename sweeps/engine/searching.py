@@ -67,6 +67,7 @@ class Search:
     _cells: dict[tuple[object, ...], Cell | None] = field(default_factory=dict)
     _footprints: dict[str, Footprint] = field(default_factory=dict)
     _fit: LatencyFit | None = None
+    _num_points: int = 0
     _exhausted: bool = False
 
     def prepare(self, journal: Journal) -> None:
@@ -88,7 +89,8 @@ class Search:
             journal.append("latency_fit", fit=fit)
         assert journal.state.latency_fit is not None
         self._fit = LatencyFit(**journal.state.latency_fit)
-        if not any(self._keeps_limits(point) for point in self.space.cells()):
+        self._num_points = sum(self._keeps_limits(point) for point in self.space.cells())
+        if not self._num_points:
             raise InputError(self._nothing_fits())
 
     @property
@@ -109,23 +111,20 @@ class Search:
         """
         history = self.history(journal.state)
         before = len(history)
-        refused: set[tuple[object, ...]] = set()
+        ended = journal.state.failed.keys() | journal.state.stopped.keys()
+
+        def allowed(point: Point) -> bool:
+            if not self._keeps_limits(point):
+                return False
+            cell = self._cell(point)
+            return cell is not None and ended.isdisjoint(cell.chain)
+
         while len(history) < self.num_trials and sum(row.standing == "open" for row in history) < self.ahead:
-            row = suggest(
-                self.space,
-                self.method,
-                self.setting.seed,
-                history,
-                lambda point: key_of(point) not in refused and self._keeps_limits(point),
-            )
+            row = suggest(self.space, self.method, self.setting.seed, history, allowed)
             if row is None:
                 self._exhausted = True
                 break
-            cell = self._cell(row.point)
-            ended = journal.state.failed.keys() | journal.state.stopped.keys()
-            if cell is None or not ended.isdisjoint(cell.chain):
-                refused.add(key_of(row.point))
-                continue
+            cell = self._planned(row.point)
             journal.append(
                 "suggested",
                 number=len(history),
@@ -140,12 +139,16 @@ class Search:
         return [trial for cell, own in suggested if cell.chain[-1] == own for trial in cell.trials]
 
     def to_come(self, journal: Journal) -> int:
-        """Return how many trials its next points will plan, if each plans as many of its own as those so far."""
+        """Return how many trials its next points will plan, if each plans as many of its own as those so far.
+
+        There are no more points than the space has within the limits, however many are asked for.
+        """
         suggested = tuple(journal.state.suggested)
+        left = max(0, min(self.num_trials, self._num_points) - len(suggested))
         if self._exhausted or not suggested:
-            return 0 if self._exhausted else self.num_trials
+            return 0 if self._exhausted else left
         planned = {trial for row in suggested for trial in self._planned(row["point"]).chain}
-        return round((self.num_trials - len(suggested)) * len(planned) / len(suggested))
+        return round(left * len(planned) / len(suggested))
 
     def history(self, state: State) -> list[Tried]:
         """Return what was suggested, and what became of it."""

@@ -22,14 +22,14 @@ def journals(results: Path, prefix: str = "") -> list[Path]:
 
 
 def listing(results: Path) -> list[list[str]]:
-    """Return one row of cells a sweep, oldest first.
-
-    Raises:
-        InputError: A journal is damaged.
-    """
+    """Return one row of cells a sweep, oldest first; a sweep whose journal is damaged says so."""
     rows = []
     for path in journals(results):
-        state = read_state(path)
+        try:
+            state = read_state(path)
+        except InputError:  # its own command says which line; the others are listed all the same
+            rows.append([path.parent.name, "damaged", *[""] * (len(HEADER) - 2)])
+            continue
         tags = state.opened["tags"] if state.opened else {}
         card = [tags.get("profile", ""), tags.get("seed", ""), tags.get("store", "")]
         counts = [str(len(part)) for part in (state.planned, state.finished, state.stopped, state.failed)]

@@ -7,16 +7,47 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from data_store.errors import InputError
 from trainables.apart import run_apart
 
 SCHEME = "sqlite:///"
 NICENESS = 19
 """Ray's workers, who train meanwhile, run at 15."""
+MAGIC = b"SQLite format 3\0"
+"""What a database begins with, unless it is empty."""
 
 
 def is_new(uri: str) -> bool:
     """Tell whether a store is a file that is not there."""
     return uri.startswith(SCHEME) and not Path(uri.removeprefix(SCHEME)).exists()
+
+
+def check_file(uri: str) -> None:
+    """Check that the file of a local store is a database or can be made, before anything is started.
+
+    Raises:
+        InputError: It is something else, or cannot be made.
+    """
+    if not uri.startswith(SCHEME):
+        return
+    file, wrong = Path(uri.removeprefix(SCHEME)), None
+    try:
+        if not is_new(uri):
+            if not file.is_file():
+                wrong = "it is no file"
+            else:
+                with file.open("r+b") as stream:
+                    wrong = None if stream.read(len(MAGIC)) in (b"", MAGIC) else "it is no database"
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        wrong = error.strerror or str(error)
+    if wrong:
+        raise InputError(
+            f"the tracking store must be a database of sqlite, or lie where one can be made, but {file} is not usable "
+            f"({wrong}); name another with --tracking-uri"
+        )
 
 
 def make(uri: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -22,6 +23,7 @@ from sweeps.kd_alpha import SWEEP
 from tests.sweeps.test_cluster import refuse
 from tests.sweeps.test_plan import name_of, planned
 from tests.sweeps.test_recorder import Bench
+from tests.sweeps.test_shelf import opened
 from tests.trainables.test_mirror import checkpoint
 from trainables.attempts import RESULT_FILE
 from trainables.mirror import Mirror
@@ -204,6 +206,15 @@ def test_a_node_sees_the_drivers_mark_in_the_bucket(address: str) -> None:
     assert sorted(open_folder(address).names()) == ["mark"]
 
 
+def test_a_bucket_that_cannot_be_found_is_named_as_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError("When resolving region for bucket 'missing': AWS Error NETWORK_CONNECTION")
+    monkeypatch.setattr("pyarrow.fs.FileSystem", Mock(from_uri=Mock(side_effect=error)))
+    with pytest.raises(
+        InputError, match=r"--results must .*, but s3://missing is not \(When resolving .*AWS_DEFAULT_REG"
+    ):
+        bucket.check("s3://missing")
+
+
 def test_a_started_trial_is_in_the_bucket_before_a_worker_hears_of_it(address: str, tmp_path: Path) -> None:
     """Nothing that it is told lies on the driver's machine; a model that was given from there is brought over."""
     from sweeps.engine.plan import Plan
@@ -214,7 +225,7 @@ def test_a_started_trial_is_in_the_bucket_before_a_worker_hears_of_it(address: s
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "recipe.json").write_text("{}")
     with driver(address, sweep) as (_, journal):
-        journal.append("opened", tags={})
+        journal.append("opened", **opened("a"))
         places = Places(sweep=sweep, models={first: bucket.given_place(sweep, first)}, bucket=address)
         bucket.give({first: str(tmp_path / "given")}, places)
         trial = places.trial(second)
@@ -257,7 +268,7 @@ def test_a_machine_that_has_nothing_lists_the_buckets_sweeps(
 
     (tmp_path / "tiny").mkdir()
     with driver(f"{address}/sweeps/tiny-demo-1a2b3c4d", tmp_path / "tiny") as (_, journal):
-        journal.append("opened", tags={"profile": "demo", "store": "faces"})
+        journal.append("opened", **opened("tiny-demo-1a2b3c4d"))
         journal.append("started", trial="t", attempt=1)
     assert run(SWEEP, ["--results", address, "--scratch", str(tmp_path / "fresh"), "--list"]) == 0
     assert "tiny-demo-1a2b3c4d  stopped" in capsys.readouterr().out

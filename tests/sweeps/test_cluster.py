@@ -1,10 +1,19 @@
 """What is asked of a cluster's nodes before a sweep starts, and how its cards are shared; without Ray."""
 
+import inspect
+import socket
 import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from ray._private import ray_constants
+from ray._private.node import Node
 
 from data_store.errors import InputError
 from sweeps.engine import cluster, revision
@@ -85,6 +94,64 @@ def test_an_address_without_a_port_is_refused(address: str) -> None:
 def test_a_cluster_that_does_not_answer_is_named_in_seconds() -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9 does not answer within 5 s .* ray start --head"):
         cluster.connect("127.0.0.1:9")
+
+
+class Web(BaseHTTPRequestHandler):
+    """A server of web pages, such as Ray's dashboard."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("greeting", [None, b"SSH-2.0-other\r\n", b"-ERR unknown command\r\n"])
+def test_another_kind_of_server_is_named_in_seconds(greeting: bytes | None) -> None:
+    class Greets(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(greeting or b"")
+            self.request.recv(1000)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Greets if greeting else Web) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"127.0.0.1:{server.server_address[1]}"
+        began = time.monotonic()
+        with pytest.raises(InputError, match=f"but at {where} is another kind of server; give the port that ray start"):
+            cluster.connect(where)
+        assert time.monotonic() - began < cluster.ANSWER_S
+        server.shutdown()
+
+
+def test_an_encrypted_cluster_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert cluster._speaks_grpc(ours)
+
+
+def test_a_silent_server_is_asked_once_by_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray asks 20 times by itself, for 40 s each."""
+    asked: list[int] = []
+
+    def init(**_: object) -> None:
+        asked.append(ray_constants.NUM_REDIS_GET_RETRIES)
+        raise RuntimeError("Failed to connect to GCS")
+
+    monkeypatch.setattr(cluster, "ANSWER_S", 0.2)
+    monkeypatch.setattr("ray.init", init)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"but {where} takes its connection and no more"):
+            cluster.connect(where)
+    assert asked == [1]
+    assert ray_constants.NUM_REDIS_GET_RETRIES > 1
+    assert "ray_constants.NUM_REDIS_GET_RETRIES" in inspect.getsource(Node), "where Ray reads it"
+
+
+def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", Mock(return_value=set()))
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(InputError, match="--address auto must .*, but none runs on this machine; .* ray start --head"):
+        cluster.connect("auto")
 
 
 def test_a_cluster_to_which_no_worker_has_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

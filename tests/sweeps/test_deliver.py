@@ -1,6 +1,8 @@
 """Which sweeps ``sweeps.engine.deliver`` passes over, and that one of them keeps none of the others from being sent."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,14 @@ def test_a_sweep_that_runs_or_cannot_be_sent_keeps_no_other_from_it(
     assert "b-in-a-bucket: a sweep in a bucket delivers its records itself" in said
     assert "c-waits: 0 results" in said
     assert [run.info.run_name for run in runs(tmp_path, "sweep")] == ["c-waits"]
+
+
+def test_what_mlflow_says_meanwhile_is_kept_off_the_screen(tmp_path: Path) -> None:
+    sweep(tmp_path, "waits")
+    command = [sys.executable, "-m", "sweeps.engine.deliver", "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("sent     waits: 0 results\n", "")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".launch")) == []
 
 
 def test_a_folder_without_sweeps_is_refused(tmp_path: Path) -> None:

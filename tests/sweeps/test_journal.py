@@ -53,7 +53,19 @@ def test_a_torn_last_line_is_dropped_and_said(tmp_path: Path, tail: str) -> None
     assert not open_journal(path).dropped_tail
 
 
-@pytest.mark.parametrize("line", ["not json", '{"event": "started"}', "[]", '{"trial": "a"}', '{"event": "finishee"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        '{"event": "started"}',
+        "[]",
+        '{"trial": "a"}',
+        '{"event": "finishee"}',
+        '{"event": "opened"}',
+        '{"event": "opened", "sweep": "", "question": "", "label": "", "uri": "", "fresh": false, "tags": 3}',
+        '{"event": "recorded", "trial": ["a"]}',
+    ],
+)
 def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "journal.jsonl"
     good = json.dumps({"event": "recorded", "trial": "a"})

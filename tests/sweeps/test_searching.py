@@ -13,12 +13,13 @@ import pytest
 
 from data_store.errors import InputError
 from sweeps import kd_alpha, search
-from sweeps.engine import launch
+from sweeps.engine import launch, searchers, searching
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.axes import seeded
 from sweeps.engine.forecast import Footprint, Forecasts
 from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.options import parse
+from sweeps.engine.searchers import Tried
 from sweeps.engine.searching import Search
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, Sweep
 from tests.stores import write_store
@@ -139,6 +140,30 @@ def test_no_suggestion_is_lost_changed_or_repeated_however_often_the_driver_is_k
     assert_study(whole / "study.log", undisturbed)
 
 
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_search_whose_shared_teacher_has_failed_asks_once_a_point(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(tmp_path, monkeypatch, method, num_trials=30)
+    before = len(driver.journal.state.suggested)
+    asked: list[Tried | None] = []
+
+    def counted(*given: Any) -> Tried | None:  # noqa: ANN401 # whatever suggest takes
+        asked.append(searchers.suggest(*given))
+        return asked[-1]
+
+    monkeypatch.setattr(searching, "suggest", counted)
+    (teacher,) = (trial for trial, row in driver.agenda.planned.items() if row.role == "teacher")
+    driver.journal.append("failed", trial=teacher, reason="made up")
+    driver.agenda.grow(driver.journal)
+    points = [row["point"] for row in driver.journal.state.suggested[before:]]
+    assert len(asked) == len(points) > 0
+    assert all(point["alpha"] == 0 for point in points)  # the others would learn from that teacher
+    while driver.end_one():
+        pass
+    assert len(driver.journal.state.suggested) == 30
+
+
 def assert_study(file: Path, driver: Driver) -> None:
     """Open the study as Optuna does: each point is there with what became of it, and none stopped as complete."""
     from optuna import load_study
@@ -205,6 +230,15 @@ def test_what_was_tried_stays_tried_whatever_a_launch_would_make_of_its_points(
     monkeypatch.setattr("sweeps.engine.searching.cell_of", lambda *_: None)
     with pytest.raises(InputError, match="does not fit this command's; give the --gpu-memory-gb that it began with"):
         no_room.grow(driver.journal)
+
+
+def test_no_more_trials_are_to_come_than_the_space_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(tmp_path / "all", monkeypatch, "grid", num_trials=1_000_000)
+    cells = list(driver.search.space.cells())
+    assert 0 < driver.search.to_come(driver.journal) <= 3 * len(cells)  # teacher, model and pruned one at most
+    limited = Driver(tmp_path / "few", monkeypatch, "grid", num_trials=1_000_000, limits=Limits(max_size_mb=6.0))
+    few = [cell for cell in cells if cell["architecture"] == "Lite0" and cell["prune_ratio"] == 0.6]
+    assert limited.search.to_come(limited.journal) <= 3 * len(few)
 
 
 def test_limits_are_kept_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 from data_store.errors import InputError
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
-from sweeps.engine.shelf import BUDGET, listing, next_name, shared, to_extend
+from sweeps.engine.shelf import BUDGET, HEADER, listing, next_name, shared, to_extend
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, recipe_digest
+from sweeps.engine.terminal import text_table
 from trainables.recipes import to_dict
 
 TAGS = {"profile": "demo", "seed": "0", "store_digest": "d", "store": "/faces", "recipe": "r"}
@@ -18,9 +19,14 @@ CONFIGS = {"a": SETTING.config("B0"), "b": SETTING.config("Lite0", alpha=0.5, te
 OWN = shared({trial: PlannedTrial(name=trial, role="student", config=config) for trial, config in CONFIGS.items()})
 
 
+def opened(label: str, **tags: str) -> dict[str, object]:
+    said = {"sweep": "kd_alpha", "question": "?", "label": label, "uri": "u", "fresh": False}
+    return {**said, "tags": {**TAGS, **tags}}
+
+
 def plant(results: Path, label: str, **tags: str) -> None:
     journal = open_journal(results / "sweeps" / label / "journal.jsonl")
-    journal.append("opened", sweep="kd_alpha", question="?", label=label, uri="u", tags={**TAGS, **tags}, fresh=False)
+    journal.append("opened", **opened(label, **tags))
     for trial, config in CONFIGS.items():
         journal.append("planned", trial=trial, name=trial, role="student", config=to_dict(config))
     journal.append("started", trial="a", attempt=1, name="a")
@@ -40,6 +46,17 @@ def test_a_listing_says_how_far_each_sweep_is(tmp_path: Path) -> None:
         assert listing(tmp_path)[0][1] == "running"
     open_journal(file).append("closed")
     assert listing(tmp_path)[0][1] == "done"
+
+
+def test_a_damaged_journal_keeps_no_other_sweep_from_the_list(tmp_path: Path) -> None:
+    plant(tmp_path, "kd_alpha-demo-1")
+    plant(tmp_path, "kd_alpha-demo-2")
+    file = tmp_path / "sweeps" / "kd_alpha-demo-1" / "journal.jsonl"
+    file.write_text('{"event":"opened"}\n')
+    rows = {row[0]: row for row in listing(tmp_path)}
+    assert rows["kd_alpha-demo-1"] == ["kd_alpha-demo-1", "damaged", *[""] * 7]
+    assert rows["kd_alpha-demo-2"][1] == "stopped"
+    assert "kd_alpha-demo-1  damaged" in text_table(HEADER, listing(tmp_path))
 
 
 def test_a_fresh_start_gets_a_name_that_is_free(tmp_path: Path) -> None:
@@ -90,13 +107,13 @@ def test_a_given_teacher_is_what_trials_need_and_none_of_them_makes() -> None:
 
 def test_extending_a_search_needs_the_same_axes(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "sweeps" / "search-demo-1" / "journal.jsonl")
-    journal.append("opened", tags=TAGS)
+    journal.append("opened", **opened("search-demo-1"))
     journal.append("suggested", point={"network": "Lite0", "alpha": 0.5}, notes={}, trial="a")
     assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"], {}) == "search-demo-1"
     with pytest.raises(InputError, match="search-demo-1 has network, alpha and this command network, alpha, seed"):
         to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha", "seed"], {})
     assert to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"], {BUDGET: 4.0}) == "search-demo-1"
-    journal.append("opened", tags=TAGS, gpu_memory_gb=8.0)
+    journal.append("opened", **opened("search-demo-1"), gpu_memory_gb=8.0)
     with pytest.raises(InputError, match=r"same --gpu-memory-gb, but search-demo-1 has 8.0 and this command 4.0"):
         to_extend(tmp_path, "search-demo", TAGS, ["network", "alpha"], {BUDGET: 4.0})
 
