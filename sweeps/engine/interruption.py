@@ -17,7 +17,8 @@ from typing import Protocol
 from sweeps.engine.terminal import Terminal
 
 TEMPORARY_FAILURE = 75
-"""Exit code of a sweep that something outside has ended; EX_TEMPFAIL of sysexits.h: try again."""
+"""Exit code of a sweep that something outside has ended, or keeps from its records; EX_TEMPFAIL of sysexits.h: try
+again."""
 
 
 class Closable(Protocol):

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from sweeps.engine.tracking import Tracking
 
 INTERRUPTED = 130
-RECORDS_WAIT = 75
-"""Exit code of a sweep whose tracking store stayed away; EX_TEMPFAIL of sysexits.h: try again."""
 FLUSH_S = 30.0
 """How long a sweep that has ended waits for a tracking store that does not answer."""
 CRASH_FLUSH_S = 5.0
@@ -255,7 +253,7 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
         journal.append("latency", graph=graph, latency=values, node=platform.node(), cpu=resources.cpu_name())
     courier.put(lambda tracking: ending.catch_up(journal, launch.planned, launch.places, tracking))
     if not _delivered(launch, courier, terminal):
-        return RECORDS_WAIT
+        return TEMPORARY_FAILURE
     ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
     return 1 if journal.state.failed or exporter.failed else 0
 
