@@ -40,7 +40,12 @@ def check_tracking_uri(tracking_uri: str) -> None:
     answer within `PREFLIGHT_SECONDS` (MLflow's own client retries for minutes).
     """
     path = sqlite_path(tracking_uri)
-    scheme = urllib.parse.urlsplit(tracking_uri).scheme
+    try:
+        scheme = urllib.parse.urlsplit(tracking_uri).scheme
+    except ValueError as error:
+        raise InputError(
+            f"a tracking address must be like http://HOST:PORT, but got {tracking_uri.rpartition('@')[2]!r} ({error}); correct it"
+        ) from error
     if path is not None:
         if not path.is_file():
             raise InputError(f"no results yet: there is no MLflow store at {path}; {MAKE_RUNS}")

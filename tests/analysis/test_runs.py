@@ -124,6 +124,11 @@ def test_a_bare_path_is_refused_with_the_address_to_write() -> None:
         check_tracking_uri("./mlruns")
 
 
+def test_a_broken_address_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"like http://HOST:PORT, but got 'http://\[::1' \(Invalid IPv6 URL\)"):
+        read_runs("http://[::1")
+
+
 def test_the_default_address_is_absolute_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     default = default_tracking_uri()
