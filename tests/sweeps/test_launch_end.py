@@ -52,7 +52,8 @@ def test_a_sweep_is_dead_only_where_its_own_journal_is_here_and_no_driver_holds_
     began: Any = SimpleNamespace(folder=tmp_path / "mine", bucket=None)
     mine, theirs = "a" * 32, "b" * 32
     for name in ("dead", "runs"):
-        open_journal(tmp_path / name / "journal.jsonl").append("opened", label=name, owner=mine)
+        told: dict[str, Any] = {"sweep": "tiny", "question": "?", "label": name, "uri": "u", "tags": {}, "fresh": False}
+        open_journal(tmp_path / name / "journal.jsonl").append("opened", owner=mine, **told)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "journal.jsonl").write_text("no event\n")
     with sweep_lock(tmp_path / "runs"):
