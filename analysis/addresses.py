@@ -43,8 +43,9 @@ def check_tracking_uri(tracking_uri: str) -> None:
     try:
         scheme = urllib.parse.urlsplit(tracking_uri).scheme
     except ValueError as error:
+        shown = tracking_uri.rpartition("@")[2]  # what stands before it may be a password
         raise InputError(
-            f"a tracking address must be like http://HOST:PORT, but got {tracking_uri.rpartition('@')[2]!r} ({error}); correct it"
+            f"a tracking address must be like http://HOST:PORT, but got {shown!r} ({error}); correct it"
         ) from error
     if path is not None:
         if not path.is_file():

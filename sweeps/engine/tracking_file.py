@@ -64,7 +64,8 @@ def make(uri: str) -> None:
 
 
 def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which waits for this
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are the sweep's, which waits for this
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     from mlflow import MlflowClient
 
