@@ -95,10 +95,8 @@ def _workers_beside_contexts(most: int, gpu_memory_gb: float, needs: Sequence[in
 
     The mean stands for the mix of trials; by a median that is large, small ones would have no room beside large ones.
     """
-    mean, room = (
-        statistics.fmean(needs),
-        {k: budget_bytes("cuda", gpu_memory_gb, workers=k) for k in range(1, most + 1)},
-    )
+    mean = statistics.fmean(needs)
+    room = {k: budget_bytes("cuda", gpu_memory_gb, workers=k) for k in range(1, most + 1)}
     fitting = [k for k in room if room[k] >= max(needs)]
     return max(fitting, key=lambda k: min(k, room[k] // mean), default=1)  # the first of equals
 
