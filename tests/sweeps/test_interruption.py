@@ -61,7 +61,7 @@ def test_ray_does_not_take_sigterm_from_a_sweep() -> None:
 
     from sweeps.engine.cluster import own_signals
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an earlier test's Ray may have set its own
     try:
         with terminable(Terminal(io.StringIO())):
             ours = signal.getsignal(signal.SIGTERM)
