@@ -9,24 +9,23 @@ import importlib.metadata
 import logging
 import os
 import platform
-import signal
 import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, utils
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_store.errors import InputError
 from data_store.folders import open_folder
 from sweeps.engine import bucket
+from sweeps.engine.interruption import own_signals
 from sweeps.engine.nodes import Node
 from sweeps.engine.replaced import replaced
 from sweeps.engine.resources import CUDA_CONTEXT_BYTES, Capacity, cpu_name, refuse_too_many_threads
@@ -51,24 +50,6 @@ PACKAGES = ("ray", "torch", "torchvision", "numpy", "pyarrow", "safetensors", "t
 """Packages that a trial's numbers or files depend on: their versions must be the driver's on every node."""
 
 _ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def own_signals() -> Iterator[None]:
-    """Leave SIGTERM to who has a use for it here, while Ray starts: it would end the process without a word.
-
-    Its Python half takes the signal at the start of ``ray.init``. Its C++ half takes it later, before Python sees it,
-    prints a stack trace and aborts three seconds after: so Python's handler is set once more.
-    """
-    before = signal.getsignal(signal.SIGTERM)
-    if before == signal.SIG_DFL:
-        yield
-        return
-    with replaced(utils, {"set_sigterm_handler": lambda _: None}):
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def connect(address: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from sweeps.engine.replaced import replaced
 from sweeps.engine.terminal import Terminal
 
 TEMPORARY_FAILURE = 75
@@ -60,6 +61,26 @@ def terminable(terminal: Terminal) -> Iterator[Interruption]:
         yield state
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Leave SIGTERM to who has a use for it here, while Ray starts, which would end the process without a word.
+
+    Ray's Python half takes the signal at the start of ``ray.init``. Its C++ half takes it later, before Python sees it,
+    prints a stack trace and aborts three seconds after: so Python's handler is set once more.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if before == signal.SIG_DFL:
+        yield
+        return
+    from ray._private import utils  # which a sweep that is done does not load
+
+    with replaced(utils, {"set_sigterm_handler": lambda _: None}):
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ray._private.node import Node
 
 from data_store.errors import InputError
 from sweeps.engine import cluster
+from sweeps.engine.interruption import own_signals
 from sweeps.engine.replaced import replaced
 
 PRELOADED = "trainables.preload"
@@ -37,7 +38,7 @@ def start_ray(address: str | None) -> None:
         if ray.is_initialized():
             return
         try:
-            with cluster.own_signals(), _on_loopback(), _without_idle_helpers():
+            with own_signals(), _on_loopback(), _without_idle_helpers():
                 ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             if "timed out during startup" not in str(error):

@@ -8,7 +8,7 @@ import pytest
 
 from data_store.errors import InputError
 from sweeps.engine import launch
-from sweeps.engine.interruption import held_back, terminable
+from sweeps.engine.interruption import held_back, own_signals, terminable
 from sweeps.engine.terminal import Terminal
 from sweeps.kd_alpha import SWEEP
 
@@ -58,8 +58,6 @@ def test_sigterm_ends_even_a_background_job_whose_shell_lets_it_ignore_ctrl_c() 
 
 def test_ray_does_not_take_sigterm_from_a_sweep() -> None:
     from ray._private import utils
-
-    from sweeps.engine.cluster import own_signals
 
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an earlier test's Ray may have set its own
     try:
