@@ -23,13 +23,12 @@ from sweeps.engine.courier import Courier
 from sweeps.engine.elsewhere import score_elsewhere, untested
 from sweeps.engine.forecast import Footprint
 from sweeps.engine.interruption import TEMPORARY_FAILURE, held_back, terminable
-from sweeps.engine.journal import Journal, open_journal, read_state
+from sweeps.engine.journal import Journal, open_journal
 from sweeps.engine.ladder import Shape
 from sweeps.engine.launch_log import LaunchLog, launch_log
-from sweeps.engine.lock import is_held, sweep_lock
+from sweeps.engine.lock import sweep_lock
 from sweeps.engine.options import Options, parse
 from sweeps.engine.preparing import Launch, begin, prepare, tags_of
-from sweeps.engine.searching import representatives
 from sweeps.engine.space import PlannedTrial, Sweep
 from sweeps.engine.terminal import Terminal, text_table
 from sweeps.engine.tracking import check_server, default_uri
@@ -97,7 +96,7 @@ def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: Laun
     launch = prepare(sweep, options, manifest, uri, terminal)
     _announce(launch, terminal)
     if options.plan:
-        _preview(launch, terminal)
+        preview.show(launch, terminal)
         return 0
     with sweep_lock(launch.folder), bucket.kept(launch.bucket, launch.folder, terminal) as keeper:
         log.keep(launch.folder)
@@ -120,34 +119,6 @@ def _run(sweep: Sweep, options: Options, uri: str, terminal: Terminal, log: Laun
             code = 1 if journal.state.failed else 0
         _show(launch, journal, terminal)
     return code
-
-
-def _preview(launch: Launch, terminal: Terminal) -> None:
-    """Print what each trial would need."""
-    planned, setting, options = list(launch.planned.values()), launch.setting, launch.options
-    if launch.search is not None:  # one model of each network stands for all
-        models = {cell.network: cell.trials[-1] for cell in reversed(representatives(launch.search.space, setting))}
-        planned += [trial for trial in models.values() if trial not in planned]
-    networks = {(trial.config.architecture, trial.config.resolution_px) for trial in planned}
-    terminal.line("plan", f"counting and timing {len(networks)} networks on random pixels; nothing is trained ...")
-    footprints = launch.ladder.forecasts.footprints(networks, device=setting.device, num_threads=setting.num_threads)
-    needs = [launch.ladder.need(trial.config) for trial in planned]
-    have = resources.capacity(
-        setting.device,
-        num_cpus=os.cpu_count() or 1,
-        num_threads=setting.num_threads,
-        gpu_memory_gb=options.gpu_memory_gb,
-        num_trials=len(planned),
-        needs=needs,
-    )
-    amount = preview.amount_of(launch.manifest)
-    cells = preview.rows(planned, launch.ladder, footprints, have, amount)
-    terminal.write("\n" + text_table(preview.HEADER, cells) + "\n\n")
-    named = {setting.identity(trial.config): trial for trial in planned}
-    total = preview.duration(preview.total_seconds(named, launch.ladder, footprints, have, amount))
-    most = resources.most_at_once(needs, have)
-    terminal.line("budget", f"{options.gpu_memory_gb:g} GiB for all; {most} at a time on this machine")
-    terminal.line("time", f"about {total} in all, without augmentation, test passes and latency; nothing was trained")
 
 
 def _announce(launch: Launch, terminal: Terminal) -> None:
@@ -221,23 +192,18 @@ def _work(launch: Launch, journal: Journal, pending: dict[str, PlannedTrial], te
             return code
         except KeyboardInterrupt:
             if courier.begun:  # else nothing is there that would be left running
-                courier.put(_none_running)
+                courier.put(lambda tracking: tracking.stop_all())  # those that wait for ONNX files, too
                 _delivered(launch, courier, terminal)
             courier.stop()
             terminal.line("stopped", "saved after the last whole epoch; the same command goes on from there")
             return INTERRUPTED
         except BaseException:
             if courier.begun:
-                courier.put(_none_running)
+                courier.put(lambda tracking: tracking.stop_all())
                 with suppress(Exception):  # what ends the sweep is what is to be told
                     courier.flush(CRASH_FLUSH_S)
             courier.stop()
             raise
-
-
-def _none_running(tracking: "Tracking") -> None:
-    """Leave none of the sweep's runs running, not even those of trained models that wait for their ONNX files."""
-    tracking.stop(list(tracking.runs))
 
 
 def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter, terminal: Terminal) -> int:
@@ -256,26 +222,6 @@ def _end(launch: Launch, journal: Journal, courier: Courier, exporter: Exporter,
         return TEMPORARY_FAILURE
     ending.close(journal, launch.planned, launch.folder, launch.uri, courier.tracking)
     return 1 if journal.state.failed or exporter.failed else 0
-
-
-def _may_run(launch: Launch, sweep: str, owner: str, mine: str) -> bool:
-    """Tell whether another sweep than mine has a driver; one of which the journal is not here may run elsewhere.
-
-    Args:
-        launch: This one.
-        sweep: The other's name in the tracking store.
-        owner: Of the other's journal: another results folder may have a sweep of the same name.
-        mine: This one's name there.
-    """
-    if sweep == mine:
-        return False
-    folder = launch.folder.parent / sweep.removesuffix(f"-{owner[:6]}")
-    if launch.bucket is not None or is_held(folder):
-        return True
-    try:
-        return read_state(folder / "journal.jsonl").owner != owner
-    except (OSError, InputError):
-        return True
 
 
 def _delivered(launch: Launch, courier: Courier, terminal: Terminal) -> bool:
@@ -303,7 +249,8 @@ def _without_found(
 
     if tracking.sweep != launch.label:
         terminal.line("records", f"{tracking.sweep} in MLflow: another results folder has {launch.label} there")
-    stale = tracking.close_stale(lambda sweep, owner: _may_run(launch, sweep, owner, tracking.sweep))
+    local = launch.bucket is None
+    stale = tracking.close_stale(partial(shelf.may_run, launch.folder.parent, mine=tracking.sweep, local=local))
     if stale:
         terminal.line("closed", f"{stale} runs that a sweep which died had left running")
     if _is_fresh(journal):

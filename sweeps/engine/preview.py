@@ -1,15 +1,22 @@
 """What a sweep would need, shown by ``--plan`` before anything is trained."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from data_store.manifest import Manifest
 from sweeps.engine.estimate import Course, makespan
 from sweeps.engine.forecast import Footprint
 from sweeps.engine.ladder import Ladder, rung_name, rungs
-from sweeps.engine.resources import Capacity
+from sweeps.engine.resources import Capacity, capacity, most_at_once
+from sweeps.engine.searching import representatives
 from sweeps.engine.space import PlannedTrial, needs
+from sweeps.engine.terminal import Terminal, text_table
 from trainables.recipes import Recipe, TrialConfig
+
+if TYPE_CHECKING:
+    from sweeps.engine.preparing import Launch
 
 HEADER = ("trial", "fp32 GiB", "AMP GiB", "runs as", "at once", "parameters", "MMACs", "about")
 UNKNOWN = "-"
@@ -41,6 +48,34 @@ def seconds_of(config: TrialConfig, footprint: Footprint, amount: Amount) -> flo
     return _epochs(config) * (
         _train_crops(config.recipe, amount.train) * footprint.train_ms / 1e3 + amount.val * footprint.evaluate_ms / 1e3
     )
+
+
+def show(launch: "Launch", terminal: Terminal) -> None:
+    """Print what each trial would need, how many run at once and for how long."""
+    planned, setting, options = list(launch.planned.values()), launch.setting, launch.options
+    if launch.search is not None:  # one model of each network stands for all
+        models = {cell.network: cell.trials[-1] for cell in reversed(representatives(launch.search.space, setting))}
+        planned += [trial for trial in models.values() if trial not in planned]
+    networks = {(trial.config.architecture, trial.config.resolution_px) for trial in planned}
+    terminal.line("plan", f"counting and timing {len(networks)} networks on random pixels; nothing is trained ...")
+    footprints = launch.ladder.forecasts.footprints(networks, device=setting.device, num_threads=setting.num_threads)
+    sizes = [launch.ladder.need(trial.config) for trial in planned]
+    have = capacity(
+        setting.device,
+        num_cpus=os.cpu_count() or 1,
+        num_threads=setting.num_threads,
+        gpu_memory_gb=options.gpu_memory_gb,
+        num_trials=len(planned),
+        needs=sizes,
+    )
+    amount = amount_of(launch.manifest)
+    cells = rows(planned, launch.ladder, footprints, have, amount)
+    terminal.write("\n" + text_table(HEADER, cells) + "\n\n")
+    named = {setting.identity(trial.config): trial for trial in planned}
+    total = duration(total_seconds(named, launch.ladder, footprints, have, amount))
+    most = most_at_once(sizes, have)
+    terminal.line("budget", f"{options.gpu_memory_gb:g} GiB for all; {most} at a time on this machine")
+    terminal.line("time", f"about {total} in all, without augmentation, test passes and latency; nothing was trained")
 
 
 def rows(

@@ -45,6 +45,27 @@ def _state(folder: Path, state: State) -> str:
     return "stopped" if state.attempts else "not begun"
 
 
+def may_run(sweeps: Path, sweep: str, owner: str, *, mine: str, local: bool) -> bool:
+    """Tell whether another sweep than mine has a driver; one of which the journal is not here may run elsewhere.
+
+    Args:
+        sweeps: Folder of the sweeps here.
+        sweep: The other's name in the tracking store.
+        owner: Of the other's journal: another results folder may have a sweep of the same name.
+        mine: This one's name there.
+        local: False where journals are kept in a bucket, whose drivers may be anywhere.
+    """
+    if sweep == mine:
+        return False
+    folder = sweeps / sweep.removesuffix(f"-{owner[:6]}")
+    if not local or is_held(folder):
+        return True
+    try:
+        return read_state(folder / "journal.jsonl").owner != owner
+    except (OSError, InputError):
+        return True
+
+
 def next_name(results: Path, name: str) -> str:
     """Return ``name-2``, or the first such name that no sweep has."""
     number = 2

@@ -309,6 +309,10 @@ class Tracking:
             if run.status == "RUNNING" and run.lifecycle_stage == "active":  # a deleted one takes no word
                 self.client.set_terminated(run_id, "KILLED")
 
+    def stop_all(self) -> None:
+        """Leave none of the sweep's runs running; the newest come first, for those are open."""
+        self.stop(reversed(list(self.runs)))
+
     def close(self, plots: Path, table: str) -> None:
         """Put plots and table on the parent run and mark it as finished."""
         self.client.log_artifacts(self.parent, str(plots), "plots")

@@ -233,7 +233,7 @@ def _say_gone(terminal: Terminal, courier: Courier) -> None:
     terminal.line("stopped", f"Ray is gone; the same command goes on from the last whole epoch{where}")
     if not courier.begun:
         return
-    courier.put(lambda tracking: tracking.stop(reversed(list(tracking.runs))))  # the newest first: those are open
+    courier.put(lambda tracking: tracking.stop_all())
     with suppress(Exception):
         courier.flush(GONE_FLUSH_S)
 

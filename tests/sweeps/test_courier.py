@@ -244,7 +244,7 @@ def test_runs_that_are_deleted_while_a_sweep_runs_are_made_anew(tmp_path: Path) 
         tracking.client.delete_run(before[name])
     courier.put(lambda tracking: tracking.curves("training", history * 2))
     courier.put(lambda tracking: tracking.curves("kept", history * 2))
-    courier.put(lambda tracking: tracking.stop(list(tracking.runs)))
+    courier.put(lambda tracking: tracking.stop_all())
     assert courier.flush(60)
     assert "must be in the 'active' state" in screen.getvalue()
     assert tracking.client.get_run(before["kept"]).info.status == "KILLED"

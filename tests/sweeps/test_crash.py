@@ -14,6 +14,7 @@ from sweeps.engine.courier import Courier
 from sweeps.engine.forecast import Forecasts
 from sweeps.engine.space import PlannedTrial
 from sweeps.engine.terminal import Terminal
+from sweeps.engine.tracking import Tracking
 from sweeps.kd_alpha import SWEEP
 from tests.sweeps.launching import runs
 
@@ -70,6 +71,7 @@ def test_when_ray_is_gone_even_runs_that_wait_for_their_onnx_files_are_stopped()
 
     class Store:
         runs = {"first": "1", "second": "2"}
+        stop_all = Tracking.stop_all
 
         def stop(self, trials: Any) -> None:  # noqa: ANN401
             stopped.extend(trials)

@@ -9,7 +9,6 @@ import pytest
 
 from sweeps.engine import ending, launch
 from sweeps.engine.journal import open_journal
-from sweeps.engine.lock import sweep_lock
 from sweeps.engine.places import Places
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting
 from sweeps.engine.terminal import Terminal
@@ -45,24 +44,3 @@ def test_a_model_without_onnx_is_named_and_fails_the_launch(
     assert said == [
         f"no ONNX  trial {name}, and so no latency: an operator has no ONNX equivalent" for name in sorted(failed)
     ]
-
-
-def test_a_sweep_is_dead_only_where_its_own_journal_is_here_and_no_driver_holds_it(tmp_path: Path) -> None:
-    """Another results folder may record in the same store, with a sweep of the same name."""
-    began: Any = SimpleNamespace(folder=tmp_path / "mine", bucket=None)
-    mine, theirs = "a" * 32, "b" * 32
-    for name in ("dead", "runs"):
-        told: dict[str, Any] = {"sweep": "tiny", "question": "?", "label": name, "uri": "u", "tags": {}, "fresh": False}
-        open_journal(tmp_path / name / "journal.jsonl").append("opened", owner=mine, **told)
-    (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "journal.jsonl").write_text("no event\n")
-    with sweep_lock(tmp_path / "runs"):
-        may_run = {
-            (sweep, owner): launch._may_run(began, sweep, owner, "mine")
-            for sweep in ("dead", "dead-aaaaaa", "runs", "damaged", "elsewhere", "mine")
-            for owner in (mine, theirs)
-        }
-    closed = {case for case, may in may_run.items() if not may}
-    assert closed == {("dead", mine), ("dead-aaaaaa", mine), ("mine", mine), ("mine", theirs)}
-    assert not launch._may_run(began, "runs", mine, "mine")  # its driver has ended by now
-    assert launch._may_run(SimpleNamespace(folder=began.folder, bucket="s3://b"), "dead", mine, "mine")  # type: ignore[arg-type]

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_store.errors import InputError
 from sweeps.engine.journal import open_journal
 from sweeps.engine.lock import sweep_lock
-from sweeps.engine.shelf import BUDGET, HEADER, listing, next_name, shared, to_extend
+from sweeps.engine.shelf import BUDGET, HEADER, listing, may_run, next_name, shared, to_extend
 from sweeps.engine.space import PROFILES, PlannedTrial, Setting, recipe_digest
 from sweeps.engine.terminal import text_table
 from trainables.recipes import to_dict
@@ -127,3 +128,23 @@ def test_whatever_decides_the_training_changes_a_profiles_recipe() -> None:
         replace(demo, weights="imagenet"),
     ]
     assert len({recipe_digest(profile) for profile in [demo, *changed]}) == 4
+
+
+def test_a_sweep_is_dead_only_where_its_own_journal_is_here_and_no_driver_holds_it(tmp_path: Path) -> None:
+    """Another results folder may record in the same store, with a sweep of the same name."""
+    mine, theirs = "a" * 32, "b" * 32
+    for name in ("dead", "runs"):
+        told: dict[str, Any] = {"sweep": "tiny", "question": "?", "label": name, "uri": "u", "tags": {}, "fresh": False}
+        open_journal(tmp_path / name / "journal.jsonl").append("opened", owner=mine, **told)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "journal.jsonl").write_text("no event\n")
+    with sweep_lock(tmp_path / "runs"):
+        found = {
+            (sweep, owner): may_run(tmp_path, sweep, owner, mine="mine", local=True)
+            for sweep in ("dead", "dead-aaaaaa", "runs", "damaged", "elsewhere", "mine")
+            for owner in (mine, theirs)
+        }
+    closed = {case for case, may in found.items() if not may}
+    assert closed == {("dead", mine), ("dead-aaaaaa", mine), ("mine", mine), ("mine", theirs)}
+    assert not may_run(tmp_path, "runs", mine, mine="mine", local=True)  # its driver has ended by now
+    assert may_run(tmp_path, "dead", mine, mine="mine", local=False)
