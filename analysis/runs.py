@@ -290,8 +290,8 @@ def _trial(run: "Run", experiment: str) -> Trial:
 def _with_int8(metrics: dict[str, float]) -> dict[str, float]:
     """Give an int8 model, which runs in ONNX Runtime alone, its figures there where other models have theirs.
 
-    Times stand under the keys of ONNX Runtime; ratios, each to B0 in the same runtime, and
-    their noise under those of PyTorch too.
+    Times stand under the keys of ONNX Runtime; ratios, each to B0 in the same runtime, and their noise under those of
+    PyTorch too.
     """
     for size in (1, 32):
         for figure in ("ms_p50", "ms_p90", "ratio", "noise"):

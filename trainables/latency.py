@@ -222,12 +222,12 @@ def _measure_here(
 
     torch.set_num_threads(num_threads)
     torch.set_flush_denormal(True)
-    circumstances = {
+    circumstances: dict[str, float] = {
         keys.LATENCY_THREADS: num_threads,
         keys.LATENCY_REFERENCE_PX: _recipe_of(reference).resolution_px,
         keys.LATENCY_SAMPLES: min(num_samples, NUM_SAMPLES),
     }
-    rows: list[dict[str, float]] = [{**circumstances} for _ in graphs]
+    rows: list[dict[str, float]] = [dict(circumstances) for _ in graphs]
     with tempfile.TemporaryDirectory(prefix="latency_") as temporary:
         scratch, base_graph = Path(temporary), _lying_ready(reference, graphs)
         base = _runners(base_graph, scratch, num_threads, runtimes)

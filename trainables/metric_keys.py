@@ -31,11 +31,11 @@ LATENCY_MS_P50: Final = "latency_ms_p50"
 LATENCY_MS_P90: Final = "latency_ms_p90"
 LATENCY_RATIO: Final = "latency_ratio"  # to unpruned B0, interleaved in the same run
 LATENCY_NOISE: Final = "latency_noise"  # interquartile range over median, the larger of the graph's and B0's
+# The four above are eager PyTorch, one image at a time; other runtimes and batches through ``latency``.
 LATENCY_THREADS: Final = "latency_threads"  # CPU threads of all latencies of the run
 LATENCY_REFERENCE_PX: Final = "latency_reference_px"  # side of the images that the B0 of the ratios takes
 LATENCY_SAMPLES: Final = "latency_samples"  # timed runs behind a latency of one image
 LATENCY_CPU: Final = "latency_cpu"  # no metric but a tag: the CPU that all of them were measured on
-# The four above are eager PyTorch, one image at a time; other runtimes and batches through ``latency``.
 TRAFFIC_MB: Final = "traffic_mb"  # 10^6 bytes that the operations of one image read and write
 OPERATIONS: Final = "operations"
 DENORMALS: Final = "denormals"  # weights below the smallest normal number, not 0

@@ -2,8 +2,8 @@
 
 On a GPU the forward pass runs under autocast, in bfloat16 where the GPU has it and in float16 with a scaled loss
 elsewhere; weights, gradients, updates, the loss, evaluation and teachers stay in float32, which is not TF32
-(``gpu_memory.begin_trial``). On a CPU ``amp`` is
-accepted and computes in float32, to the bit: bfloat16 saves no time in training there, and no memory is short.
+(``gpu_memory.begin_trial``). On a CPU ``amp`` is accepted and computes in float32, to the bit: bfloat16 saves no time
+in training there, and no memory is short.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -47,6 +47,7 @@ def take_over(
             another, or on another CPU, is not taken over: the graph is measured here.
     """
     found: set[str] = set()
+    here = cpu_name()
     if not tracking.has_others():
         return found
     for trial, planned in pending.items():
@@ -63,7 +64,7 @@ def take_over(
         result = _result(run)
         graph = result["graph"]["digest"]
         cpu = run.data.tags.get(keys.LATENCY_CPU)
-        comparable = cpu == cpu_name() and latency.get(keys.LATENCY_REFERENCE_PX) == reference_px
+        comparable = cpu == here and latency.get(keys.LATENCY_REFERENCE_PX) == reference_px
         if comparable and graph not in journal.state.latencies:
             journal.append("latency", graph=graph, latency=latency, cpu=cpu)
         journal.append("found", trial=trial, run=run.info.run_id, sweep=run.data.tags["sweep"], result=result)

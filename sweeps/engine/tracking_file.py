@@ -30,17 +30,9 @@ def check_file(uri: str) -> None:
     """
     if not uri.startswith(SCHEME):
         return
-    file, wrong = Path(uri.removeprefix(SCHEME)), None
+    file = Path(uri.removeprefix(SCHEME))
     try:
-        if not is_new(uri):
-            if not file.is_file():
-                wrong = "it is no file"
-            else:
-                with file.open("r+b") as stream:
-                    wrong = None if stream.read(len(MAGIC)) in (b"", MAGIC) else "it is no database"
-        else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=file.parent).close()
+        wrong = _why_unusable(file)
     except OSError as error:
         wrong = error.strerror or str(error)
     if wrong:
@@ -48,6 +40,17 @@ def check_file(uri: str) -> None:
             f"the tracking store must be a database of sqlite, or lie where one can be made, but {file} is not usable "
             f"({wrong}); name another with --tracking-uri"
         )
+
+
+def _why_unusable(file: Path) -> str:
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=file.parent).close()
+        return ""
+    if not file.is_file():
+        return "it is no file"
+    with file.open("r+b") as stream:
+        return "" if stream.read(len(MAGIC)) in (b"", MAGIC) else "it is no database"
 
 
 def make(uri: str) -> None:
