@@ -1,7 +1,6 @@
 """A real file system that fills up while a sweep trains: it stops in one line, and goes on when room was made."""
 
-import os
-import shutil
+import errno
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,17 @@ from tests.sweeps.test_losses import assert_whole, foreign, running
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.hosts, pytest.mark.timeout(1200)]
 
 
+def fill_up(ballast: Path) -> None:
+    """Write a file until nothing more goes onto its disk, whatever others write there meanwhile."""
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(2**16))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+                return
+
+
 def test_a_disk_that_fills_up_ends_a_sweep_in_one_line_and_costs_no_saved_epoch(
     store: Path, forecasts: Path, tmp_path: Path
 ) -> None:
@@ -34,8 +44,7 @@ def test_a_disk_that_fills_up_ends_a_sweep_in_one_line_and_costs_no_saved_epoch(
         results, ballast = knowing(forecasts, disk / "results"), disk / "ballast"
         with running(*command(TINY, store, results)) as driver:
             wait_until(partial(has_come_to, results, 2, 0))
-            with ballast.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free)
+            fill_up(ballast)
             said, _ = driver.communicate(timeout=600)
         assert driver.returncode == 2, said
         assert said.count("make room, then give the same command again") == 1
